@@ -1,0 +1,58 @@
+"""tfprune: prune Keras models in rounds, and see which inputs pay for it.
+
+Names are loaded on first use, so that importing tfprune does not load TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfprune.cost.measure import measure
+    from tfprune.masking.callbacks import callbacks
+    from tfprune.masking.schedule import ConstantSparsity, PolynomialDecay
+    from tfprune.masking.wrap import strip, wrap
+    from tfprune.models.files import load, save
+    from tfprune.rounds.loop import run
+    from tfprune.slices.evaluate import evaluate
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "ConstantSparsity": "tfprune.masking.schedule",
+    "PolynomialDecay": "tfprune.masking.schedule",
+    "callbacks": "tfprune.masking.callbacks",
+    "evaluate": "tfprune.slices.evaluate",
+    "load": "tfprune.models.files",
+    "measure": "tfprune.cost.measure",
+    "run": "tfprune.rounds.loop",
+    "save": "tfprune.models.files",
+    "strip": "tfprune.masking.wrap",
+    "wrap": "tfprune.masking.wrap",
+}
+
+__all__ = [
+    "ConstantSparsity",
+    "PolynomialDecay",
+    "callbacks",
+    "evaluate",
+    "load",
+    "measure",
+    "run",
+    "save",
+    "strip",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'tfprune' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

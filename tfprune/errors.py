@@ -1,0 +1,75 @@
+"""What can go wrong, as one tree.
+
+    TfpruneError                exit code 2: one line for the user, never a traceback
+    ├── RecipeError             a key, a value or a combination in a recipe
+    ├── DataError               a data source, its content, or its fit to the model
+    ├── ModelError              a model source or a model that cannot be handled
+    ├── ScheduleError           parameters of a sparsity schedule
+    ├── SliceError              a slice that cannot be built or has no example
+    ├── TrainingError           training that cannot go on (the loss became NaN)
+    ├── TrackingError           the tracking store or its names
+    ├── StorageError            the disk: full, read-only, missing
+    ├── DependencyError         an optional package that is not installed
+    └── Interrupted             Ctrl-C; exit code 130, state is kept
+
+Every message says what was given, what was expected and what to do, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TfpruneError(Exception):
+    """Base of every error that tfprune raises on purpose."""
+
+    exit_code = 2
+
+
+class RecipeError(TfpruneError):
+    """A recipe that cannot be read or run as it stands."""
+
+
+class DataError(TfpruneError):
+    """Data that cannot be read or does not fit the model."""
+
+
+class ModelError(TfpruneError):
+    """A model that cannot be loaded, built or pruned."""
+
+
+class ScheduleError(TfpruneError):
+    """A sparsity schedule with impossible parameters."""
+
+
+class SliceError(TfpruneError):
+    """A slice that cannot be built from this data."""
+
+
+class TrainingError(TfpruneError):
+    """Training that cannot go on."""
+
+
+class TrackingError(TfpruneError):
+    """A tracking store that refuses or does not answer."""
+
+
+class StorageError(TfpruneError):
+    """A file that cannot be written."""
+
+
+class DependencyError(TfpruneError):
+    """An optional package that is missing; the message holds the pip command."""
+
+
+class Interrupted(TfpruneError):
+    """The user asked to stop; what was finished is kept."""
+
+    exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

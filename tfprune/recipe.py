@@ -1,0 +1,551 @@
+"""Recipes: a workflow written down as YAML, typed and checked before anything starts.
+
+A recipe is found by path, or by name among those that ship with tfprune (``schedules/`` in a clone,
+``tfprune/schedules/`` in a wheel). Relative paths inside a recipe start at the working directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tfprune.errors import RecipeError, nearest
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Sparsity = Annotated[float, Field(gt=0, lt=1)]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function")]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# ------------------------------------------------------------------------------------------------ model
+
+
+class ModelSection(Section):
+    """Where the dense model comes from: exactly one of builtin, file, application, function.
+
+    Attributes:
+        builtin: ``digits-cnn``, ``resnet8``, ``resnet20``, ``resnet56`` or ``text-transformer``.
+        file: a tf_keras ``.keras``, ``.h5`` or SavedModel directory.
+        application: a class of tf.keras.applications, given a new head for the data's classes.
+        function: ``package.module:function``, called with ``input_shape``, ``classes`` and `arguments`.
+        arguments: keyword arguments for a builtin, an application or a function.
+        weights: for an application: a weights file, ``imagenet`` (needs a network) or nothing.
+        trained: skip dense training; by default true for a file and false for the rest.
+    """
+
+    builtin: Literal["digits-cnn", "resnet8", "resnet20", "resnet56", "text-transformer"] | None = None
+    file: Path | None = None
+    application: str | None = None
+    function: FunctionName | None = None
+    arguments: dict[str, Any] = {}
+    weights: str | None = None
+    trained: bool | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one_source(self) -> Self:
+        sources = ("builtin", "file", "application", "function")
+        given = [name for name in sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(sources)}, but got {' and '.join(given) or 'none'}")
+        if self.weights is not None and self.application is None:
+            raise ValueError("'weights' goes with 'application'; a model file brings its own")
+        return self
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether dense training is skipped."""
+        return self.file is not None if self.trained is None else self.trained
+
+
+# ------------------------------------------------------------------------------------------------- data
+
+
+class DataSection(Section):
+    """What every data source has in common.
+
+    Attributes:
+        validation: share of the training examples held out to decide with.
+        test: share held out for the one look at the end; unused where the source has a test part of its own.
+        classes: names of the classes; by default what the source knows, or the numbers.
+        divide_by: inputs are divided by this (255 for bytes).
+        shuffle_buffer: examples in the shuffle window of a source that streams.
+    """
+
+    validation: Sparsity = 0.15
+    test: Share = 0.15
+    classes: tuple[str, ...] | None = None
+    divide_by: Positive = 1.0
+    shuffle_buffer: Count = 10_000
+
+    @model_validator(mode="after")
+    def _leaves_training_examples(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation {self.validation:g} and test {self.test:g} leave nothing to train on; their sum must be under 1"
+            )
+        return self
+
+
+class DigitsData(DataSection):
+    """scikit-learn's 1,797 scans of 8x8 pixels, scaled to [0, 1]; needs no file and no network."""
+
+    source: Literal["digits"]
+
+
+class NpzData(DataSection):
+    """A NumPy archive with arrays `x` and `y`, and `x_test`/`y_test` where it has a test part."""
+
+    source: Literal["npz"]
+    path: Path
+    x: str = "x"
+    y: str = "y"
+
+
+class ImagesData(DataSection):
+    """A folder with one folder of images a class; `test_path` names a second such folder."""
+
+    source: Literal["images"]
+    path: Path
+    test_path: Path | None = None
+    size: tuple[Count, Count]
+    channels: Literal[1, 3] = 3
+
+
+class TFRecordData(DataSection):
+    """TFRecord files (globs allowed) of tf.train.Example with an image and an int64 label.
+
+    `encoding` is ``image`` for JPEG, PNG or BMP bytes, ``raw`` for uint8 bytes in `shape`.
+    """
+
+    source: Literal["tfrecord"]
+    path: str
+    test_path: str | None = None
+    image: str = "image"
+    label: str = "label"
+    encoding: Literal["image", "raw"] = "image"
+    shape: tuple[Count, Count, Count]
+
+
+class CsvData(DataSection):
+    """A CSV file with a header: numeric `features`, or one or more `text` columns joined by a space.
+
+    Text becomes token ids through a TextVectorization layer that is adapted to the training part.
+    """
+
+    source: Literal["csv"]
+    path: Path
+    test_path: Path | None = None
+    label: str
+    features: tuple[str, ...] | None = None
+    text: tuple[str, ...] | None = None
+    vocabulary: Count = 10_000
+    length: Count = 64
+
+    @model_validator(mode="after")
+    def _text_or_features(self) -> Self:
+        if self.text and self.features:
+            raise ValueError("'text' and 'features' exclude each other; give one of them")
+        return self
+
+
+class KerasData(DataSection):
+    """A data set of keras.datasets by name, e.g. ``mnist``; the first use needs a network."""
+
+    source: Literal["keras"]
+    name: str
+
+
+class TfdsData(DataSection):
+    """A data set of tensorflow-datasets by name; needs that package and, the first time, a network."""
+
+    source: Literal["tfds"]
+    name: str
+    directory: Path | None = None
+
+
+class FunctionData(DataSection):
+    """``package.module:function``, called with `arguments`.
+
+    It returns arrays ``(x, y)``, or a dict with ``train`` and optionally ``validation``, ``test`` (arrays, or
+    unbatched finite tf.data.Dataset of (x, label)).
+    """
+
+    source: Literal["function"]
+    function: FunctionName
+    arguments: dict[str, Any] = {}
+
+
+AnyData = Annotated[
+    DigitsData | NpzData | ImagesData | TFRecordData | CsvData | KerasData | TfdsData | FunctionData,
+    Field(discriminator="source"),
+]
+
+
+# --------------------------------------------------------------------------------------------- training
+
+
+class TrainSection(Section):
+    """Training of the dense model.
+
+    Attributes:
+        epochs: passes over the training part.
+        batch_size: examples a step, here and in fine-tuning.
+        optimizer: by name, with the defaults of Keras.
+        learning_rate: at the start.
+        decay: how it falls over the whole training: ``cosine`` to zero, ``step`` (a tenth after one half and
+            again after three quarters), or ``constant``.
+    """
+
+    epochs: Count = 20
+    batch_size: Count = 64
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: Positive = 0.001
+    decay: Literal["cosine", "step", "constant"] = "cosine"
+
+
+class FinetuneSection(Section):
+    """Fine-tuning after each pruning.
+
+    Attributes:
+        epochs: by default three tenths of `train.epochs`.
+        learning_rate: ``rewind`` repeats the last `epochs` epochs of dense training's learning-rate curve
+            (Renda et al. 2020); a number starts there and decays as `train.decay` says.
+    """
+
+    epochs: Count | None = None
+    learning_rate: Literal["rewind"] | Positive = "rewind"
+
+
+# ---------------------------------------------------------------------------------------------- pruning
+
+
+class TargetSection(Section):
+    """When the work is done.
+
+    Attributes:
+        sparsity: share of zeros among the prunable weights, in (0, 1).
+    """
+
+    sparsity: Sparsity
+
+
+class ScheduleSection(Section):
+    """How sparsity rises inside a round, in shares of the round's fine-tuning steps.
+
+    Attributes:
+        kind: ``polynomial`` (Zhu & Gupta 2017) or ``constant`` (all at once, at `begin`).
+        power: exponent of the polynomial.
+        begin: share of the round after which pruning starts.
+        end: share of the round by which the round's sparsity is reached; the rest recovers.
+        frequency: steps between two updates of the masks.
+    """
+
+    kind: Literal["polynomial", "constant"] = "polynomial"
+    power: Positive = 3.0
+    begin: Share = 0.0
+    end: Annotated[float, Field(gt=0, le=1)] = 0.5
+    frequency: Count = 10
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> Self:
+        if self.begin >= self.end:
+            raise ValueError(f"begin {self.begin:g} must lie before end {self.end:g}")
+        return self
+
+
+class PruneSection(Section):
+    """What is removed, and in how many steps.
+
+    Attributes:
+        method: ``masking`` sets weights to zero through TF-MOT wrappers.
+        schedule: inside a round.
+        rounds: how many equal steps lead to the target; each prunes the same share of what remains.
+        target: when the work is done.
+        scope: rank weights within each ``layer``, or over the whole model (``global``).
+        layers: names or patterns (``conv*``) of the layers to prune; by default all that can be.
+    """
+
+    method: Literal["masking"] = "masking"
+    schedule: ScheduleSection = ScheduleSection()
+    rounds: Count = 5
+    target: TargetSection
+    scope: Literal["layer", "global"] = "layer"
+    layers: tuple[str, ...] | None = None
+
+
+class StopSection(Section):
+    """The gates of a round, and when to give up.
+
+    Attributes:
+        max_drop: accuracy that may be lost against the dense model, as a fraction (0.01 is one point).
+        max_relative_drop: the same as a share of the dense accuracy.
+        max_slice_drop: accuracy that any slice may lose.
+        slice_drops: limits for slices by name, in place of `max_slice_drop`.
+        min_slice_size: a slice with fewer examples is shown but fails nobody, unless `slice_drops` names it.
+        min_step: give up when a retry would prune less than this share of what remains.
+        max_rounds: rounds in all, failed ones included; by default twice `prune.rounds`.
+        patience: give up after so many failed rounds in a row.
+    """
+
+    max_drop: Share | None = 0.02
+    max_relative_drop: Share | None = None
+    max_slice_drop: Share | None = None
+    slice_drops: dict[str, Share] = {}
+    min_slice_size: Count = 20
+    min_step: Share = 0.05
+    max_rounds: Count | None = None
+    patience: Count = 4
+
+
+# ----------------------------------------------------------------------------------------------- slices
+
+
+class Rarest(Section):
+    """The classes with the fewest training examples: a share of all classes."""
+
+    rarest: Annotated[float, Field(gt=0, le=1)]
+
+
+class Hardest(Section):
+    """The share of examples that the dense model answers with the smallest margin."""
+
+    hardest: Annotated[float, Field(gt=0, le=1)]
+
+
+SliceSpec = Literal["classes"] | Rarest | Hardest
+
+
+# ------------------------------------------------------------------------------------ tracking and export
+
+
+class TrackSection(Section):
+    """Where rounds are recorded.
+
+    Attributes:
+        uri: an MLflow tracking URI; by default MLFLOW_TRACKING_URI, or SQLite in ``mlruns/``.
+        experiment: name of the MLflow experiment.
+        models: log the model of each round that passed.
+    """
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "tfprune"
+    models: bool = True
+
+
+class ExportSection(Section):
+    """Where the best round's plain Keras model is written; the ending decides: .keras, .h5, or a SavedModel."""
+
+    path: Path
+
+
+class Recipe(Section):
+    """A whole workflow. See the README for a recipe explained line by line.
+
+    `model` and `data` may be left out where `tfprune.run` is handed objects in their place.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    model: ModelSection | None = None
+    data: AnyData | None = None
+    train: TrainSection = TrainSection()
+    prune: PruneSection
+    finetune: FinetuneSection = FinetuneSection()
+    stop: StopSection = StopSection()
+    slices: tuple[SliceSpec, ...] = ("classes",)
+    track: TrackSection = TrackSection()
+    export: ExportSection | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+
+    @property
+    def finetune_epochs(self) -> int:
+        """Epochs of fine-tuning a round."""
+        return self.finetune.epochs or max(1, round(0.3 * self.train.epochs))
+
+    @property
+    def max_rounds(self) -> int:
+        """Rounds in all, failed ones included."""
+        return self.stop.max_rounds or 2 * self.prune.rounds
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits over all that decides the result; tracking and export do not."""
+        content = self.model_dump(mode="json", exclude={"track", "export"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+    def to_yaml(self) -> str:
+        """The recipe as a file that `load` reads back as an equal value."""
+        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+# ---------------------------------------------------------------------------------- finding and reading
+
+
+def recipe_folder() -> Path:
+    """The folder of the recipes that ship with tfprune."""
+    package = Path(__file__).parent
+    inside_wheel = package / "schedules"
+    return inside_wheel if inside_wheel.is_dir() else package.parent / "schedules"
+
+
+def names() -> list[str]:
+    """Names of the recipes that ship with tfprune, sorted."""
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+
+
+def find(recipe: str | Path) -> Path:
+    """Return the file of a recipe given by path or by the name of a shipped one.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    shipped = recipe_folder() / f"{recipe}.yaml"
+    if shipped.is_file() and "/" not in str(recipe):
+        return shipped
+    raise RecipeError(
+        f"recipe {str(recipe)!r}: no such file, and not one of the shipped recipes {', '.join(names())}"
+        f"{nearest(str(recipe), names())}"
+    )
+
+
+def load(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read, override and check a recipe.
+
+    Args:
+        recipe: a path, or the name of a shipped recipe.
+        overrides: ``path.to.key=value`` strings; the value is read as YAML.
+
+    Returns:
+        The typed recipe.
+
+    Raises:
+        RecipeError: one line with the place, the value, what is allowed and the nearest known name.
+
+    Example:
+        >>> from tfprune.recipe import load
+        >>> load("digits", ["prune.target.sparsity=0.8"]).prune.target.sparsity
+        0.8
+    """
+    path = find(recipe)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path}: expected a mapping of sections, but got {type(content).__name__}")
+    content.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem))
+    for override in overrides:
+        _override(content, override)
+    return parse(content, where=str(path))
+
+
+def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
+    """Check a recipe that is a mapping already; `where` opens the error line.
+
+    Raises:
+        RecipeError: as for `load`.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_explain(error, content)}") from error
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    """Set one ``path.to.key=value`` in a mapping read from YAML."""
+    path, separator, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not separator or not all(keys):
+        raise RecipeError(f"--set {override!r}: expected path.to.key=value, e.g. prune.target.sparsity=0.9")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from error
+    place: Any = content
+    for depth, key in enumerate(keys[:-1]):
+        place = place.setdefault(key, {})
+        if not isinstance(place, dict):
+            raise RecipeError(f"--set {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section")
+    place[keys[-1]] = value
+
+
+def _explain(error: ValidationError, content: dict[str, Any]) -> str:
+    """The first problem of a validation error, in one line."""
+    problem = error.errors(include_url=False)[0]
+    place = [str(part) for part in problem["loc"]]
+    if place[:1] == ["data"] and len(place) > 1 and place[1] in _DATA_SOURCES:
+        del place[1]  # pydantic names the member of the union here, which is no key of the file
+    kind, given = problem["type"], problem["input"]
+    if place[:1] == ["slices"] and len(place) > 1:
+        where = ".".join(place[:2])
+        given = content["slices"][int(place[1])]
+        return (
+            f"{where}: got {_shown(given)}, expected classes, rarest: SHARE or hardest: SHARE, a share in (0, 1]"
+            f"{nearest(str(next(iter(given), '')) if isinstance(given, dict) else str(given), _SLICE_NAMES)}"
+        )
+    where = ".".join(place) or "top level"
+    if kind == "extra_forbidden":
+        known = sorted(_section(place[:-1], content).model_fields)
+        return f"{where}: unknown key (value {_shown(given)}); allowed: {', '.join(known)}{nearest(place[-1], known)}"
+    if kind == "missing":
+        return f"{where}: is missing; a recipe needs it"
+    if kind == "literal_error":
+        known = re.findall(r"'([^']+)'", problem["ctx"]["expected"]) or [problem["ctx"]["expected"]]
+        return f"{where}: got {_shown(given)}, expected one of {', '.join(known)}{nearest(str(given), known)}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = given.get("source") if isinstance(given, dict) else given
+        return f"{where}.source: got {_shown(tag)}, expected one of {', '.join(_DATA_SOURCES)}{nearest(str(tag), _DATA_SOURCES)}"
+    if kind == "value_error":
+        return f"{where}: {problem['ctx']['error']}"
+    message = problem["msg"]
+    return f"{where}: got {_shown(given)}, expected: {message[0].lower()}{message[1:]}"
+
+
+def _section(place: list[str], content: dict[str, Any]) -> type[BaseModel]:
+    """The section of the recipe at a place, as a class."""
+    section: type[BaseModel] = Recipe
+    for key in place:
+        if key == "data":
+            section = _DATA_SOURCES[content["data"]["source"]]
+        else:
+            annotation = section.model_fields[key].annotation
+            members = [annotation, *get_args(annotation)]
+            section = next(m for m in members if isinstance(m, type) and issubclass(m, BaseModel))
+    return section
+
+
+_SLICE_NAMES = ("classes", "rarest", "hardest")
+
+_DATA_SOURCES: dict[str, type[DataSection]] = {
+    "digits": DigitsData,
+    "npz": NpzData,
+    "images": ImagesData,
+    "tfrecord": TFRecordData,
+    "csv": CsvData,
+    "keras": KerasData,
+    "tfds": TfdsData,
+    "function": FunctionData,
+}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
