@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfprune.cost.measure import measure
-    from tfprune.masking.callbacks import callbacks
     from tfprune.masking.schedule import ConstantSparsity, PolynomialDecay
     from tfprune.masking.wrap import strip, wrap
     from tfprune.models.files import load, save
+    from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.loop import run
     from tfprune.slices.evaluate import evaluate
 
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _ROOMS = {
     "ConstantSparsity": "tfprune.masking.schedule",
     "PolynomialDecay": "tfprune.masking.schedule",
-    "callbacks": "tfprune.masking.callbacks",
+    "callbacks": "tfprune.rounds.callbacks",
     "evaluate": "tfprune.slices.evaluate",
     "load": "tfprune.models.files",
     "measure": "tfprune.cost.measure",

@@ -7,15 +7,37 @@ is imported, which is why every other module writes ``from tfprune.backend impor
 from __future__ import annotations
 
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-with warnings.catch_warnings():
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what native code prints before its log level can be set (about GPUs that are not there)."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+with warnings.catch_warnings(), _quiet_stderr():
     warnings.simplefilter("ignore")
     import tensorflow as tf
     import tf_keras as keras
+
+    tf.config.list_physical_devices()
 
 tf.get_logger().setLevel("ERROR")
 # Dropout and its kin keep their random state in a variable that `reset_layer_randomness` can set;

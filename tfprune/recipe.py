@@ -10,18 +10,42 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from tfprune.errors import RecipeError, nearest
 
-Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-Sparsity = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_bool(value: Any) -> Any:
+    """Refuse yes and no where a number belongs; Python counts them as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError(f"got {value}, expected a number")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_bool)
+Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
+PositiveShare = Annotated[float, Field(gt=0, le=1), _NUMBER]
+Positive = Annotated[float, Field(gt=0), _NUMBER]
+Count = Annotated[int, Field(ge=1), _NUMBER]
+Sparsity = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function")]
+
+# Checked to be what YAML, JSON and a digest can all hold; whoever receives the arguments knows their types.
+if TYPE_CHECKING:
+    Arguments = dict[str, Any]
+else:
+    Arguments = dict[str, JsonValue]
 
 
 class Section(BaseModel):
@@ -50,7 +74,7 @@ class ModelSection(Section):
     file: Path | None = None
     application: str | None = None
     function: FunctionName | None = None
-    arguments: dict[str, Any] = {}
+    arguments: Arguments = {}
     weights: str | None = None
     trained: bool | None = None
 
@@ -94,7 +118,8 @@ class DataSection(Section):
     def _leaves_training_examples(self) -> Self:
         if self.validation + self.test >= 1:
             raise ValueError(
-                f"validation {self.validation:g} and test {self.test:g} leave nothing to train on; their sum must be under 1"
+                f"validation {self.validation:g} and test {self.test:g} leave nothing to train on; "
+                "their sum must be under 1"
             )
         return self
 
@@ -185,7 +210,7 @@ class FunctionData(DataSection):
 
     source: Literal["function"]
     function: FunctionName
-    arguments: dict[str, Any] = {}
+    arguments: Arguments = {}
 
 
 AnyData = Annotated[
@@ -203,7 +228,7 @@ class TrainSection(Section):
     Attributes:
         epochs: passes over the training part.
         batch_size: examples a step, here and in fine-tuning.
-        optimizer: by name, with the defaults of Keras.
+        optimizer: by name, with the defaults of Keras; ``sgd`` with Nesterov momentum 0.9.
         learning_rate: at the start.
         decay: how it falls over the whole training: ``cosine`` to zero, ``step`` (a tenth after one half and
             again after three quarters), or ``constant``.
@@ -256,7 +281,7 @@ class ScheduleSection(Section):
     kind: Literal["polynomial", "constant"] = "polynomial"
     power: Positive = 3.0
     begin: Share = 0.0
-    end: Annotated[float, Field(gt=0, le=1)] = 0.5
+    end: PositiveShare = 0.5
     frequency: Count = 10
 
     @model_validator(mode="after")
@@ -316,13 +341,13 @@ class StopSection(Section):
 class Rarest(Section):
     """The classes with the fewest training examples: a share of all classes."""
 
-    rarest: Annotated[float, Field(gt=0, le=1)]
+    rarest: PositiveShare
 
 
 class Hardest(Section):
     """The share of examples that the dense model answers with the smallest margin."""
 
-    hardest: Annotated[float, Field(gt=0, le=1)]
+    hardest: PositiveShare
 
 
 SliceSpec = Literal["classes"] | Rarest | Hardest
@@ -367,7 +392,7 @@ class Recipe(Section):
     slices: tuple[SliceSpec, ...] = ("classes",)
     track: TrackSection = TrackSection()
     export: ExportSection | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31), _NUMBER] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
     @property
@@ -388,7 +413,19 @@ class Recipe(Section):
 
     def to_yaml(self) -> str:
         """The recipe as a file that `load` reads back as an equal value."""
-        return yaml.safe_dump(self.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        return yaml.safe_dump(_without_unset(self), sort_keys=False)
+
+
+def _without_unset(section: BaseModel) -> dict[str, Any]:
+    """A section as plain values; a None stays where it is not the default (`max_drop: null` lifts that gate)."""
+    plain = section.model_dump(mode="json")
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if value is None and field.default is None:
+            del plain[key]
+        elif isinstance(value, BaseModel):
+            plain[key] = _without_unset(value)
+    return plain
 
 
 # ---------------------------------------------------------------------------------- finding and reading
@@ -413,11 +450,13 @@ def find(recipe: str | Path) -> Path:
         RecipeError: there is neither.
     """
     path = Path(recipe)
-    if path.is_file():
-        return path
-    shipped = recipe_folder() / f"{recipe}.yaml"
-    if shipped.is_file() and "/" not in str(recipe):
-        return shipped
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise RecipeError(f"recipe {_shown(str(recipe))}: cannot be read: {error.strerror}") from error
+    if str(recipe) in names():
+        return recipe_folder() / f"{recipe}.yaml"
     raise RecipeError(
         f"recipe {str(recipe)!r}: no such file, and not one of the shipped recipes {', '.join(names())}"
         f"{nearest(str(recipe), names())}"
@@ -444,14 +483,15 @@ def load(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Rec
     """
     path = find(recipe)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = _read_yaml(path.read_text(encoding="utf-8"))
+    except _NOT_YAML as error:
         raise RecipeError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"{path}: expected a mapping of sections, but got {type(content).__name__}")
-    content.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem))
+        got = "an empty file" if content is None else type(content).__name__
+        raise RecipeError(f"{path}: expected a mapping of sections, but got {got}")
+    content.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-") or "recipe")
     for override in overrides:
         _override(content, override)
     return parse(content, where=str(path))
@@ -466,7 +506,31 @@ def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError(f"{where}: {_explain(error, content)}") from error
+        line = f"{where}: {_explain(error, content)}"
+        raise RecipeError(" ".join(line.splitlines())) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, where a key that stands twice is an error and not a silent loss of the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+# PyYAML lets these through: a date like 2026-13-45, a number of thousands of digits, brackets a thousand deep.
+_NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def _read_yaml(text: str) -> Any:
+    """Read YAML as safely as `yaml.safe_load`, with the loader above."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -476,31 +540,36 @@ def _override(content: dict[str, Any], override: str) -> None:
     if not separator or not all(keys):
         raise RecipeError(f"--set {override!r}: expected path.to.key=value, e.g. prune.target.sparsity=0.9")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {override!r}: the value is not valid YAML") from error
+        value = _read_yaml(text)
+    except _NOT_YAML as error:
+        raise RecipeError(f"--set {_shown(override)}: the value is not valid YAML") from error
     place: Any = content
     for depth, key in enumerate(keys[:-1]):
-        place = place.setdefault(key, {})
+        if place.get(key) is None:  # missing, or an empty section
+            place[key] = {}
+        place = place[key]
         if not isinstance(place, dict):
             raise RecipeError(f"--set {override!r}: {'.'.join(keys[: depth + 1])} is a value, not a section")
     place[keys[-1]] = value
 
 
 def _explain(error: ValidationError, content: dict[str, Any]) -> str:
-    """The first problem of a validation error, in one line."""
-    problem = error.errors(include_url=False)[0]
+    """The problem of a validation error that helps most, in one line."""
+    problems = error.errors(include_url=False)
+    # A misspelt key is also a missing one; the misspelling says more.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     place = [str(part) for part in problem["loc"]]
     if place[:1] == ["data"] and len(place) > 1 and place[1] in _DATA_SOURCES:
         del place[1]  # pydantic names the member of the union here, which is no key of the file
     kind, given = problem["type"], problem["input"]
     if place[:1] == ["slices"] and len(place) > 1:
-        where = ".".join(place[:2])
-        given = content["slices"][int(place[1])]
-        return (
-            f"{where}: got {_shown(given)}, expected classes, rarest: SHARE or hardest: SHARE, a share in (0, 1]"
-            f"{nearest(str(next(iter(given), '')) if isinstance(given, dict) else str(given), _SLICE_NAMES)}"
-        )
+        return _explain_slice(int(place[1]), content)
+    if place[:2] == ["finetune", "learning_rate"]:
+        word = nearest(given, ["rewind"]) if isinstance(given, str) else ""
+        return f"finetune.learning_rate: got {_shown(given)}, expected rewind or a number greater than 0{word}"
+    if place[1:2] == ["arguments"] and kind != "extra_forbidden":
+        where = ".".join(place[:3])
+        return f"{where}: got {_shown(given)}, expected text as keys, and text, numbers, yes/no, lists or mappings"
     where = ".".join(place) or "top level"
     if kind == "extra_forbidden":
         known = sorted(_section(place[:-1], content).model_fields)
@@ -508,15 +577,31 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
     if kind == "missing":
         return f"{where}: is missing; a recipe needs it"
     if kind == "literal_error":
-        known = re.findall(r"'([^']+)'", problem["ctx"]["expected"]) or [problem["ctx"]["expected"]]
-        return f"{where}: got {_shown(given)}, expected one of {', '.join(known)}{nearest(str(given), known)}"
+        words = [word or number for word, number in re.findall(r"'([^']+)'|(\d+)", problem["ctx"]["expected"])]
+        return f"{where}: got {_shown(given)}, expected one of {', '.join(words)}{nearest(str(given), words)}"
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = given.get("source") if isinstance(given, dict) else given
-        return f"{where}.source: got {_shown(tag)}, expected one of {', '.join(_DATA_SOURCES)}{nearest(str(tag), _DATA_SOURCES)}"
+        known_sources = ", ".join(_DATA_SOURCES)
+        return f"{where}.source: got {_shown(tag)}, expected one of {known_sources}{nearest(str(tag), _DATA_SOURCES)}"
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']}"
+    if kind in ("model_type", "model_attributes_type"):
+        known = ["source"] if where == "data" else sorted(_section(place, content).model_fields)
+        return f"{where}: got {_shown(given)}, expected a section with keys such as {', '.join(known)}"
+    if kind == "tuple_type":
+        return f"{where}: got {_shown(given)}, expected a list, e.g. [first, second]"
     message = problem["msg"]
     return f"{where}: got {_shown(given)}, expected: {message[0].lower()}{message[1:]}"
+
+
+def _explain_slice(index: int, content: dict[str, Any]) -> str:
+    """What is wrong with one slice; pydantic would list a problem for each kind of slice."""
+    given = content["slices"][index]
+    name = str(next(iter(given), "") if isinstance(given, dict) else given)
+    return (
+        f"slices.{index}: got {_shown(given)}, expected classes, rarest: SHARE or hardest: SHARE, a share in (0, 1]"
+        f"{'' if name in _SLICE_NAMES else nearest(name, _SLICE_NAMES)}"
+    )
 
 
 def _section(place: list[str], content: dict[str, Any]) -> type[BaseModel]:

@@ -1,0 +1,741 @@
+"""Recipes: found, read, overridden, checked; every mistake is one line that helps."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tfprune import recipe as recipes
+from tfprune.errors import RecipeError
+from tfprune.recipe import Recipe, find, load, names, parse, recipe_folder
+
+MINIMAL = {"name": "least", "prune": {"target": {"sparsity": 0.5}}}
+
+
+def written(tmp_path: Path, content: object) -> Path:
+    """A recipe file; bytes and text go in as they are, the rest as YAML."""
+    path = tmp_path / "mine.yaml"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content), "utf-8")
+    return path
+
+
+def mistake(recipe: object, overrides: list[str] | tuple[str, ...] = ()) -> str:
+    """The error line of a recipe that must be refused."""
+    with pytest.raises(RecipeError) as caught:
+        load(recipe, overrides)
+    line = str(caught.value)
+    assert line.splitlines() == [line]
+    assert len(line) < 600
+    return line
+
+
+# ---------------------------------------------------------------------------------- what ships, and finding
+
+
+def test_digits_ships():
+    assert "digits" in names()
+    assert names() == sorted(names())
+    assert recipe_folder().is_dir()
+
+
+@pytest.mark.parametrize("name", names())
+def test_shipped_recipe_loads_and_round_trips(name):
+    shipped = load(name)
+    assert shipped.name == name
+    assert shipped.model is not None
+    assert shipped.data is not None
+    again = parse(yaml.safe_load(shipped.to_yaml()))
+    assert again == shipped
+    assert again.digest == shipped.digest
+
+
+def test_found_by_path(tmp_path, monkeypatch):
+    path = written(tmp_path, MINIMAL)
+    monkeypatch.chdir(tmp_path)
+    assert find(path) == path
+    assert find(str(path)) == path
+    assert find("mine.yaml") == Path("mine.yaml")
+
+
+def test_a_file_in_the_working_directory_goes_before_a_shipped_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits").write_text(yaml.safe_dump(MINIMAL), "utf-8")
+    assert load("digits").name == "least"
+
+
+def test_a_folder_of_that_name_does_not_hide_the_shipped_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("digits").mkdir()
+    assert load("digits").name == "digits"
+
+
+@pytest.mark.parametrize("name", ["digts", "Digits", "digits.yaml"])
+def test_unknown_name_shows_the_shipped_ones_and_the_nearest(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = mistake(name)
+    assert line.startswith(f"recipe {name!r}: no such file, and not one of the shipped recipes ")
+    assert all(shipped in line for shipped in names())
+    assert line.endswith("; did you mean 'digits'?")
+
+
+@pytest.mark.parametrize("name", ["../schedules/digits", "nowhere/mine.yaml", "", ".", "a\0b", "two\nlines"])
+def test_missing_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"recipe {name!r}: no such file" in mistake(name)
+
+
+def test_name_too_long_for_the_file_system():
+    assert "cannot be read" in mistake("x" * 5000)
+
+
+def test_unreadable_file(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    path = written(tmp_path, MINIMAL)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert mistake(path) == f"{path}: cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("my run.yaml", "my-run"),
+        ("größe.yml", "gr--e"),
+        ("_x.yaml", "x"),
+        ("v1.2.yaml", "v1.2"),
+        ("---.yaml", "recipe"),
+    ],
+)
+def test_name_comes_from_the_file(file, name, tmp_path):
+    path = tmp_path / file
+    path.write_text("prune: {target: {sparsity: 0.5}}", "utf-8")
+    assert load(path).name == name
+
+
+# ---------------------------------------------------------------------------------------------- defaults
+
+
+def test_defaults():
+    least = parse(MINIMAL)
+    assert (least.model, least.data, least.export) == (None, None, None)
+    assert (least.train.epochs, least.finetune_epochs) == (20, 6)
+    assert (least.prune.rounds, least.max_rounds) == (5, 10)
+    assert least.slices == ("classes",)
+    assert least.precision == "float32"
+
+
+@pytest.mark.parametrize(("epochs", "expected"), [(1, 1), (2, 1), (10, 3), (20, 6), (100, 30)])
+def test_finetune_epochs_follow_training(epochs, expected):
+    assert parse({**MINIMAL, "train": {"epochs": epochs}}).finetune_epochs == expected
+    assert parse({**MINIMAL, "train": {"epochs": epochs}, "finetune": {"epochs": 4}}).finetune_epochs == 4
+
+
+def test_max_rounds_can_be_set():
+    assert parse({**MINIMAL, "stop": {"max_rounds": 3}}).max_rounds == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "trained"),
+    [
+        ({"builtin": "resnet8"}, False),
+        ({"file": "a.keras"}, True),
+        ({"file": "a.keras", "trained": False}, False),
+        ({"application": "MobileNet", "weights": "imagenet", "trained": True}, True),
+        ({"function": "my.code:build", "arguments": {"width": 8, "blocks": [1, 2], "head": None}}, False),
+    ],
+)
+def test_model_sources(model, trained):
+    assert parse({**MINIMAL, "model": model}).model.is_trained is trained
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        ({"source": "digits"}, recipes.DigitsData),
+        ({"source": "npz", "path": "a.npz"}, recipes.NpzData),
+        ({"source": "images", "path": "a", "size": [32, 24], "channels": 1}, recipes.ImagesData),
+        ({"source": "tfrecord", "path": "a*", "shape": [8, 8, 1], "encoding": "raw"}, recipes.TFRecordData),
+        ({"source": "csv", "path": "a.csv", "label": "y", "text": ["title", "body"]}, recipes.CsvData),
+        ({"source": "keras", "name": "mnist"}, recipes.KerasData),
+        ({"source": "tfds", "name": "mnist", "directory": "d"}, recipes.TfdsData),
+        ({"source": "function", "function": "my.code:data"}, recipes.FunctionData),
+    ],
+)
+def test_data_sources(data, kind):
+    content = {**MINIMAL, "data": data}
+    parsed = parse(content)
+    assert type(parsed.data) is kind
+    assert parse(yaml.safe_load(parsed.to_yaml())) == parsed
+
+
+def test_every_data_source_is_in_the_table():
+    for name, kind in recipes._DATA_SOURCES.items():
+        assert kind.model_fields["source"].annotation.__args__ == (name,)
+    assert set(recipes._DATA_SOURCES.values()) == set(recipes.DataSection.__subclasses__())
+
+
+def test_a_recipe_does_not_change():
+    least = parse(MINIMAL)
+    with pytest.raises(ValidationError):
+        least.seed = 3
+    with pytest.raises(ValidationError):
+        least.prune.rounds = 3
+
+
+def test_parsing_leaves_its_argument_alone():
+    content = {"name": "a", "prune": {"target": {"sparsity": 0.5}}, "slices": ["classes", {"rarest": 0.2}]}
+    before = pickle.dumps(content)
+    parse(content)
+    assert pickle.dumps(content) == before
+
+
+# --------------------------------------------------------------------------------------------- overrides
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [
+        ("prune.target.sparsity=0.8", lambda r: r.prune.target.sparsity == 0.8),
+        ("train.learning_rate=1e-3", lambda r: r.train.learning_rate == 0.001),
+        ("finetune.learning_rate=0.01", lambda r: r.finetune.learning_rate == 0.01),
+        ("finetune.learning_rate=1e-4", lambda r: r.finetune.learning_rate == 0.0001),
+        ("finetune.learning_rate=rewind", lambda r: r.finetune.learning_rate == "rewind"),
+        ("prune.layers=[conv1, 'dense*']", lambda r: r.prune.layers == ("conv1", "dense*")),
+        ("slices=[classes, {hardest: 0.2}]", lambda r: r.slices == ("classes", recipes.Hardest(hardest=0.2))),
+        ("slices=[]", lambda r: r.slices == ()),
+        ("export.path=out/model.keras", lambda r: r.export.path == Path("out/model.keras")),
+        ("prune.schedule={kind: constant, begin: 0.25}", lambda r: r.prune.schedule.kind == "constant"),
+        ("prune.schedule.begin=0.25", lambda r: r.prune.schedule.begin == 0.25),
+        ("stop.slice_drops.class/8=0.1", lambda r: r.stop.slice_drops == {"class/8": 0.1}),
+        ("stop.max_drop=null", lambda r: r.stop.max_drop is None),
+        ("stop.max_drop=", lambda r: r.stop.max_drop is None),
+        ("track.uri=sqlite:///a.db?mode=rw", lambda r: r.track.uri == "sqlite:///a.db?mode=rw"),
+        ("track.models=no", lambda r: r.track.models is False),
+        (" seed = 3 ", lambda r: r.seed == 3),
+        ("name=other", lambda r: r.name == "other"),
+    ],
+)
+def test_override(override, read):
+    assert read(load("digits", [override]))
+
+
+def test_later_overrides_win_and_build_on_earlier_ones():
+    got = load("digits", ["data={source: npz, path: a.npz}", "data.path=b.npz", "seed=1", "seed=2"])
+    assert (got.data.source, got.data.path, got.seed) == ("npz", Path("b.npz"), 2)
+
+
+def test_override_makes_a_section_out_of_nothing_and_of_an_empty_one(tmp_path):
+    path = written(tmp_path, "prune: {target: {sparsity: 0.5}}\nstop:\n")
+    assert load(path, ["stop.patience=2", "train.epochs=3"]).stop.patience == 2
+
+
+def test_override_of_a_needed_value(tmp_path):
+    assert load(written(tmp_path, "seed: 1"), ["prune.target.sparsity=0.5"]).prune.target.sparsity == 0.5
+
+
+@pytest.mark.parametrize("override", ["", "seed", "=3", "a..b=3", ".seed=3", "seed.=3", "prune.target.sparsity", " =1"])
+def test_bad_form_of_override(override):
+    line = mistake("digits", [override])
+    assert line == f"--set {override!r}: expected path.to.key=value, e.g. prune.target.sparsity=0.9"
+
+
+@pytest.mark.parametrize("value", ["[", "{a", "!!python/object:os.system {}", "2026-13-45", "a: b: c", "9" * 5000])
+def test_override_whose_value_is_not_yaml(value):
+    line = mistake("digits", [f"seed={value}"])
+    assert line.startswith("--set 'seed=")
+    assert line.endswith(": the value is not valid YAML")
+
+
+def test_override_below_a_value():
+    line = mistake("digits", ["prune.target.sparsity.x=3"])
+    assert line == "--set 'prune.target.sparsity.x=3': prune.target.sparsity is a value, not a section"
+
+
+def test_override_is_checked_like_the_file():
+    line = mistake("digits", ["prune.scope=globl"])
+    assert "prune.scope: got 'globl', expected one of layer, global; did you mean 'global'?" in line
+
+
+# ---------------------------------------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b"", ["expected a mapping of sections", "an empty file"]),
+        (b"# only a comment\n", ["expected a mapping of sections", "an empty file"]),
+        (b"- a\n- b\n", ["expected a mapping of sections, but got list"]),
+        (b"hello", ["expected a mapping of sections, but got str"]),
+        (b"a: [1", ["not valid YAML", "line 1"]),
+        (b"prune:\n\ttarget: 1", ["not valid YAML", "line 2"]),
+        (b"seed: 1\n---\nseed: 2\n", ["not valid YAML", "single document"]),
+        (b"? [a]\n: 1\n", ["not valid YAML", "unhashable key"]),
+        (b"seed: 1\nseed: 2\n", ["not valid YAML", "the key 'seed' stands twice", "line 2"]),
+        (b"prune: {rounds: 1, rounds: 2}\n", ["the key 'rounds' stands twice"]),
+        (b"seed: 2026-13-45\n", ["not valid YAML"]),
+        (b"[" * 5000, ["not valid YAML"]),
+        (bytes(range(256)), ["not valid YAML", "utf-8"]),
+        ("seed: 1".encode("utf-16"), ["not valid YAML", "utf-8"]),
+        (b"\x89PNG\r\n\x1a\n\x00\x00", ["not valid YAML"]),
+        (b"seed: \x00", ["not valid YAML"]),
+    ],
+    ids=range(16),
+)
+def test_file_that_is_no_recipe(content, parts, tmp_path):
+    path = written(tmp_path, content)
+    line = mistake(path)
+    assert line.startswith(f"{path}: ")
+    assert all(part in line for part in parts)
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system [touch ran]",
+        "!!python/object:os.system {}",
+        "!!python/name:os.system",
+        "!!python/module:antigravity",
+        "!!python/object/new:os.system [touch ran]",
+        "!mine x",
+    ],
+)
+def test_yaml_that_runs_code_is_refused(tag, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "not valid YAML" in mistake(written(tmp_path, f"prune: {{target: {{sparsity: 0.5}}}}\nname: {tag}\n"))
+    assert "not valid YAML" in mistake("digits", [f"name={tag}"])
+    assert not Path("ran").exists()
+
+
+def test_anchors_and_a_byte_order_mark_are_fine(tmp_path):
+    text = "\ufeffprune: {target: {sparsity: &half 0.5}}\ndata: {source: digits, validation: 0.25, test: *half}\n"
+    assert load(written(tmp_path, text)).data.test == 0.5
+
+
+UNKNOWN_KEYS = [
+    ({"prunee": 1}, "prunee: unknown key (value 1); allowed: data, export, ", "; did you mean 'prune'?"),
+    ({"zzzz": "x"}, "zzzz: unknown key (value 'x'); allowed: ", "track, train"),
+    ({"prune": {"target": {"sparsty": 0.5}}}, "prune.target.sparsty: unknown key (value 0.5)", "mean 'sparsity'?"),
+    ({"prune": {"target": {"sparsity": 0.5}, "round": 3}}, "prune.round: unknown key (value 3)", "mean 'rounds'?"),
+    (
+        {"prune": {"target": {"sparsity": 0.5}, "schedule": {"powr": 3}}},
+        "prune.schedule.powr: unknown key (value 3); allowed: begin, end, frequency, kind, power",
+        "mean 'power'?",
+    ),
+    (
+        {"data": {"source": "digits", "path": "a"}},
+        "data.path: unknown key (value 'a'); allowed: classes,",
+        "validation",
+    ),
+    ({"data": {"source": "npz", "pth": "a"}}, "data.pth: unknown key (value 'a')", "mean 'path'?"),
+    ({"data": {"source": "digits", "arguments": {}}}, "data.arguments: unknown key (value {})", "allowed"),
+    ({"model": {"builtin": "resnet8", "weigths": "a"}}, "model.weigths: unknown key", "mean 'weights'?"),
+    ({"export": {"path": "a", "zip": True}}, "export.zip: unknown key (value True); allowed: path", ""),
+    ({"track": {"url": "a"}}, "track.url: unknown key (value 'a')", "mean 'uri'?"),
+    ({"train": {"a\nb": 1}}, "train.a b: unknown key", ""),
+]
+
+
+@pytest.mark.parametrize(("change", "start", "rest"), UNKNOWN_KEYS, ids=[str(k[1].split(":")[0]) for k in UNKNOWN_KEYS])
+def test_unknown_key(change, start, rest, tmp_path):
+    path = written(tmp_path, {**MINIMAL, **change})
+    line = mistake(path)
+    assert line.startswith(f"{path}: {start}")
+    assert rest in line
+
+
+def _prune(**change):
+    return {"prune": {"target": {"sparsity": 0.5}, **change}}
+
+
+MISTAKES = [
+    # wrong type
+    (_prune(rounds="many"), "prune.rounds: got 'many', expected", "valid integer"),
+    (_prune(rounds=2.5), "prune.rounds: got 2.5, expected", "integer"),
+    (_prune(rounds=True), "prune.rounds: got True, expected a number", ""),
+    (_prune(rounds=None), "prune.rounds: got None, expected", "integer"),
+    (_prune(target={"sparsity": "90%"}), "prune.target.sparsity: got '90%', expected", "number"),
+    (_prune(target={"sparsity": [0.5]}), "prune.target.sparsity: got [0.5], expected", "number"),
+    (_prune(target={"sparsity": False}), "prune.target.sparsity: got False, expected a number", ""),
+    (_prune(target=0.9), "prune.target: got 0.9, expected a section with keys such as sparsity", ""),
+    (_prune(layers="conv*"), "prune.layers: got 'conv*', expected a list", ""),
+    ({"prune": None}, "prune: got None, expected a section with keys such as", "target"),
+    ({"prune": [1]}, "prune: got [1], expected a section", "target"),
+    ({"train": None}, "train: got None, expected a section", "epochs"),
+    ({"data": "digits"}, "data: got 'digits', expected a section with keys such as source", ""),
+    ({"name": 12}, "name: got 12, expected", "string"),
+    ({"track": {"models": "perhaps"}}, "track.models: got 'perhaps', expected", "boolean"),
+    ({3: 4}, "3: got 3, expected", "strings"),
+    ({"stop": {"slice_drops": {"class/1": "x"}}}, "stop.slice_drops.class/1: got 'x', expected", "number"),
+    # one of several words
+    (_prune(scope="globl"), "prune.scope: got 'globl', expected one of layer, global", "mean 'global'?"),
+    (_prune(scope=["layer"]), "prune.scope: got ['layer'], expected one of layer, global", ""),
+    (_prune(method="magic"), "prune.method: got 'magic', expected one of masking", ""),
+    ({"train": {"optimizer": "adm"}}, "train.optimizer: got 'adm', expected one of adam, adamw,", "mean 'adam'?"),
+    ({"model": {"builtin": "resnet50"}}, "model.builtin: got 'resnet50', expected one of digits-cnn,", "mean 'resnet5"),
+    ({"precision": "float16"}, "precision: got 'float16', expected one of float32, mixed_b", "did you mean"),
+    (
+        {"data": {"source": "images", "path": "a", "size": [8, 8], "channels": 2}},
+        "data.channels: got 2, expected one of 1, 3",
+        "",
+    ),
+    ({"data": {"source": "digit"}}, "data.source: got 'digit', expected one of digits, npz,", "mean 'digits'?"),
+    ({"data": {"source": ["npz"]}}, "data.source: got ['npz'], expected one of", "function"),
+    ({"data": {"path": "a"}}, "data.source: got None, expected one of digits", "function"),
+    ({"finetune": {"learning_rate": "rewnd"}}, "finetune.learning_rate: got 'rewnd', expected rewind or", "'rewind'?"),
+    ({"finetune": {"learning_rate": 0}}, "finetune.learning_rate: got 0, expected rewind or a number greater", ""),
+    ({"finetune": {"learning_rate": True}}, "finetune.learning_rate: got True, expected rewind or", ""),
+    # missing
+    ({"prune": {"rounds": 3}}, "prune.target: is missing", ""),
+    (_prune(target={}), "prune.target.sparsity: is missing", ""),
+    ({"data": {"source": "npz"}}, "data.path: is missing", ""),
+    ({"data": {"source": "csv", "path": "a"}}, "data.label: is missing", ""),
+    ({"export": {}}, "export.path: is missing", ""),
+    # out of range
+    (_prune(target={"sparsity": 1}), "prune.target.sparsity: got 1, expected", "less than 1"),
+    (_prune(target={"sparsity": 0}), "prune.target.sparsity: got 0, expected", "greater than 0"),
+    (_prune(target={"sparsity": 90}), "prune.target.sparsity: got 90, expected", "less than 1"),
+    (_prune(target={"sparsity": float("nan")}), "prune.target.sparsity: got nan, expected", "finite"),
+    (_prune(rounds=0), "prune.rounds: got 0, expected", "equal to 1"),
+    (_prune(schedule={"end": 1.5}), "prune.schedule.end: got 1.5, expected", "equal to 1"),
+    (_prune(schedule={"power": float("inf")}), "prune.schedule.power: got inf, expected", "finite"),
+    ({"train": {"learning_rate": -1}}, "train.learning_rate: got -1, expected", "greater than 0"),
+    ({"stop": {"max_drop": -0.1}}, "stop.max_drop: got -0.1, expected", "equal to 0"),
+    ({"stop": {"slice_drops": {"class/1": 2}}}, "stop.slice_drops.class/1: got 2, expected", "less than 1"),
+    ({"seed": -1}, "seed: got -1, expected", "equal to 0"),
+    ({"seed": 2**31}, "seed: got 2147483648, expected", "less than 2147483648"),
+    ({"data": {"source": "images", "path": "a", "size": [8]}}, "data.size.1: is missing", ""),
+    ({"data": {"source": "images", "path": "a", "size": [8, 0]}}, "data.size.1: got 0, expected", "equal to 1"),
+    ({"data": {"source": "images", "path": "a", "size": [8, 8, 3]}}, "data.size: got [8, 8, 3], expected", "2 items"),
+    ({"name": "two words"}, "name: got 'two words', expected", "pattern"),
+    ({"name": "../x"}, "name: got '../x', expected", "pattern"),
+    ({"name": "line\n"}, r"name: got 'line\n', expected", "pattern"),
+    ({"model": {"function": "os.system"}}, "model.function: got 'os.system', expected", "pattern"),
+    # impossible together
+    ({"model": {"builtin": "resnet8", "file": "a"}}, "model: needs exactly one of builtin, file,", "builtin and file"),
+    ({"model": {}}, "model: needs exactly one of builtin, file, application, function, but got none", ""),
+    ({"model": {"builtin": "resnet8", "weights": "a"}}, "model: 'weights' goes with 'application'", ""),
+    (
+        {"data": {"source": "digits", "validation": 0.6, "test": 0.4}},
+        "data: validation 0.6 and test 0.4 leave nothing to train on",
+        "under 1",
+    ),
+    (
+        {"data": {"source": "csv", "path": "a", "label": "y", "text": ["t"], "features": ["f"]}},
+        "data: 'text' and 'features' exclude each other",
+        "",
+    ),
+    (_prune(schedule={"begin": 0.5, "end": 0.5}), "prune.schedule: begin 0.5 must lie before end 0.5", ""),
+    # slices
+    ({"slices": "classes"}, "slices: got 'classes', expected a list", ""),
+    ({"slices": {"rarest": 0.1}}, "slices: got {'rarest': 0.1}, expected a list", ""),
+    ({"slices": ["class"]}, "slices.0: got 'class', expected classes, rarest: SHARE or hardest", "mean 'classes'?"),
+    ({"slices": ["classes", {"rarst": 0.1}]}, "slices.1: got {'rarst': 0.1}, expected classes", "mean 'rarest'?"),
+    ({"slices": [{"rarest": 2}]}, "slices.0: got {'rarest': 2}, expected", "a share in (0, 1]"),
+    ({"slices": [{"rarest": 0.1, "hardest": 0.1}]}, "slices.0: got {'hardest': 0.1, 'rarest': 0.1}, expected", ""),
+    ({"slices": [None]}, "slices.0: got None, expected classes", ""),
+    ({"slices": [{}]}, "slices.0: got {}, expected classes", ""),
+    ({"slices": [[1]]}, "slices.0: got [1], expected classes", ""),
+]
+
+
+@pytest.mark.parametrize(("change", "start", "rest"), MISTAKES, ids=[m[1] for m in MISTAKES])
+def test_mistake(change, start, rest, tmp_path):
+    path = written(tmp_path, {**MINIMAL, **change})
+    line = mistake(path)
+    assert line.startswith(f"{path}: {start}")
+    assert rest in line
+
+
+def test_missing_section(tmp_path):
+    path = written(tmp_path, {"name": "x"})
+    assert mistake(path) == f"{path}: prune: is missing; a recipe needs it"
+
+
+def test_the_nearest_name_is_not_the_one_given():
+    assert "did you mean" not in mistake("digits", ["slices=[{rarest: 2}]"])
+
+
+@pytest.mark.parametrize("value", ["2020-01-01", "!!binary aGk=", "!!set {x}", ".nan", "[{b: .inf}]", "{1: 2}"])
+def test_arguments_hold_only_what_a_digest_can(value):
+    line = mistake("digits", [f"model.arguments={{a: {value}}}"])
+    assert "model.arguments.a: got " in line
+    assert "expected text as keys, and text, numbers, yes/no, lists or mappings" in line
+
+
+def test_arguments_that_hold_themselves(tmp_path):
+    text = "prune: {target: {sparsity: 0.5}}\nmodel: {builtin: resnet8, arguments: &a {x: *a}}\n"
+    assert "model.arguments.x: got " in mistake(written(tmp_path, text))
+
+
+def test_long_values_are_cut(tmp_path):
+    assert "..." in mistake(written(tmp_path, {**MINIMAL, "seed": "x" * 500}))
+
+
+def test_parse_opens_its_line_with_the_place_given():
+    with pytest.raises(RecipeError, match=r"^my dict: seed: got -1"):
+        parse({**MINIMAL, "seed": -1}, where="my dict")
+    with pytest.raises(RecipeError, match=r"^recipe: seed: got -1"):
+        parse({**MINIMAL, "seed": -1})
+
+
+# ------------------------------------------------------------------------------------------------ digest
+
+
+def test_digest_is_eight_hex_digits_and_stable():
+    assert len(load("digits").digest) == 8
+    assert int(load("digits").digest, 16) >= 0
+    assert load("digits").digest == load("digits").digest
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Load a small recipe with overrides."""
+    path = written(tmp_path, {**MINIMAL, "model": {"builtin": "digits-cnn"}, "data": {"source": "digits"}})
+    return lambda *overrides: load(path, overrides)
+
+
+@pytest.mark.parametrize("override", ["track.experiment=x", "track.models=no", "track.uri=a", "export.path=a.keras"])
+def test_digest_ignores_tracking_and_export(override, base):
+    assert base(override).digest == base().digest
+
+
+# One change for every field of every section but the two above.
+CHANGES = {
+    "name": "other",
+    "model.builtin": "resnet8",
+    "model.file": None,  # the sources exclude each other: see the test of another source below
+    "model.application": None,
+    "model.function": None,
+    "model.arguments": "{width: 4}",
+    "model.weights": None,
+    "model.trained": "true",
+    "data.source": None,
+    "data.validation": "0.1",
+    "data.test": "0.1",
+    "data.classes": "[a, b]",
+    "data.divide_by": "2",
+    "data.shuffle_buffer": "7",
+    "train.epochs": "7",
+    "train.batch_size": "7",
+    "train.optimizer": "sgd",
+    "train.learning_rate": "0.7",
+    "train.decay": "step",
+    "prune.method": None,  # has one value so far
+    "prune.schedule.kind": "constant",
+    "prune.schedule.power": "2",
+    "prune.schedule.begin": "0.1",
+    "prune.schedule.end": "0.7",
+    "prune.schedule.frequency": "7",
+    "prune.rounds": "7",
+    "prune.target.sparsity": "0.7",
+    "prune.scope": "global",
+    "prune.layers": "[conv1]",
+    "finetune.epochs": "7",
+    "finetune.learning_rate": "0.7",
+    "stop.max_drop": "null",
+    "stop.max_relative_drop": "0.7",
+    "stop.max_slice_drop": "0.7",
+    "stop.slice_drops": "{class/1: 0.7}",
+    "stop.min_slice_size": "7",
+    "stop.min_step": "0.7",
+    "stop.max_rounds": "70",
+    "stop.patience": "7",
+    "slices": "[]",
+    "seed": "8",
+    "precision": "mixed_bfloat16",
+}
+
+
+def _fields(section, prefix=""):
+    for key in type(section).model_fields:
+        value = getattr(section, key)
+        if isinstance(value, recipes.Section):
+            yield from _fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def test_every_field_has_a_change_here(base):
+    ours = {f for f in _fields(base()) if f.split(".")[0] not in ("track", "export")}
+    assert ours == set(CHANGES)
+
+
+@pytest.mark.parametrize("key", [key for key, value in CHANGES.items() if value is not None])
+def test_digest_reacts_to(key, base):
+    assert base(f"{key}={CHANGES[key]}").digest != base().digest
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model={file: a}", "model={application: A}", "model={function: 'a:b'}", "data={source: npz, path: a}"],
+)
+def test_digest_reacts_to_another_source(override, base):
+    assert base(override).digest != base().digest
+
+
+def test_digest_does_not_hang_on_the_order_or_form_of_the_file(tmp_path):
+    one = written(tmp_path, "name: a\nseed: 1\nprune: {target: {sparsity: 0.5}}\n")
+    digest = load(one).digest
+    two = written(tmp_path, "prune:\n  target:\n    sparsity: 5.0e-1\nseed: 1\nname: a\nstop: {max_drop: 0.02}\n")
+    assert load(two).digest == digest
+
+
+# ----------------------------------------------------------------------------------------- round trip
+
+
+def test_a_gate_that_is_lifted_stays_lifted():
+    lifted = parse({**MINIMAL, "stop": {"max_drop": None}})
+    assert "max_drop: null" in lifted.to_yaml()
+    assert parse(yaml.safe_load(lifted.to_yaml())) == lifted
+
+
+def test_unset_values_are_left_out():
+    text = parse(MINIMAL).to_yaml()
+    assert "null" not in text
+    assert "model:" not in text
+
+
+def _shares(low_open=False, high_closed=False):
+    return st.floats(0, 1, exclude_min=low_open, exclude_max=not high_closed, allow_subnormal=False)
+
+
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+POSITIVE = st.floats(1e-12, 1e12)
+COUNT = st.integers(1, 10**9)
+PATHS = st.from_regex(r"[A-Za-z0-9_. /-]{1,20}", fullmatch=True)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS = st.dictionaries(TEXT, JSON, max_size=3)
+FUNCTIONS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,10}:[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
+
+
+def _optional(needed=None, **parts):
+    return st.fixed_dictionaries(needed or {}, optional=parts)
+
+
+MODELS = st.one_of(
+    _optional(
+        {"builtin": st.sampled_from(["digits-cnn", "resnet8", "text-transformer"])},
+        arguments=ARGUMENTS,
+        trained=st.none() | st.booleans(),
+    ),
+    _optional({"file": PATHS}, trained=st.booleans()),
+    _optional({"application": TEXT}, weights=TEXT, arguments=ARGUMENTS),
+    _optional({"function": FUNCTIONS}, arguments=ARGUMENTS),
+)
+COMMON = {
+    "validation": st.floats(0.01, 0.49),
+    "test": st.floats(0, 0.5),
+    "classes": st.none() | st.lists(TEXT, max_size=3),
+    "divide_by": POSITIVE,
+    "shuffle_buffer": COUNT,
+}
+DATA = st.one_of(
+    _optional({"source": st.just("digits")}, **COMMON),
+    _optional({"source": st.just("npz"), "path": PATHS}, x=TEXT, y=TEXT, **COMMON),
+    _optional(
+        {"source": st.just("images"), "path": PATHS, "size": st.tuples(COUNT, COUNT).map(list)},
+        test_path=PATHS,
+        channels=st.sampled_from([1, 3]),
+        **COMMON,
+    ),
+    _optional(
+        {"source": st.just("tfrecord"), "path": TEXT, "shape": st.lists(COUNT, min_size=3, max_size=3)}, **COMMON
+    ),
+    _optional(
+        {"source": st.just("csv"), "path": PATHS, "label": TEXT}, text=st.lists(TEXT, min_size=1, max_size=3), **COMMON
+    ),
+    _optional({"source": st.just("tfds"), "name": TEXT}, directory=PATHS, **COMMON),
+    _optional({"source": st.just("function"), "function": FUNCTIONS}, arguments=ARGUMENTS, **COMMON),
+)
+CONTENT = _optional(
+    {
+        "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
+        "prune": _optional(
+            {"target": st.fixed_dictionaries({"sparsity": _shares(low_open=True)})},
+            rounds=COUNT,
+            scope=st.sampled_from(["layer", "global"]),
+            layers=st.none() | st.lists(TEXT, max_size=3),
+            schedule=_optional(
+                kind=st.sampled_from(["polynomial", "constant"]),
+                power=POSITIVE,
+                begin=st.floats(0, 0.49),
+                end=st.floats(0.5, 1),
+                frequency=COUNT,
+            ),
+        ),
+    },
+    model=MODELS,
+    data=DATA,
+    train=_optional(
+        epochs=COUNT, batch_size=COUNT, learning_rate=POSITIVE, decay=st.sampled_from(["step", "constant"])
+    ),
+    finetune=_optional(epochs=st.none() | COUNT, learning_rate=st.just("rewind") | POSITIVE),
+    stop=_optional(
+        max_drop=st.none() | _shares(),
+        max_relative_drop=st.none() | _shares(),
+        max_slice_drop=st.none() | _shares(),
+        slice_drops=st.dictionaries(TEXT, _shares(), max_size=3),
+        max_rounds=st.none() | COUNT,
+        patience=COUNT,
+    ),
+    slices=st.lists(
+        st.just("classes")
+        | st.fixed_dictionaries({"rarest": _shares(True, True)})
+        | st.fixed_dictionaries({"hardest": _shares(True, True)}),
+        max_size=3,
+    ),
+    track=_optional(uri=st.none() | TEXT, experiment=TEXT, models=st.booleans()),
+    export=st.none() | st.fixed_dictionaries({"path": PATHS}),
+    seed=st.integers(0, 2**31 - 1),
+    precision=st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16"]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(CONTENT)
+def test_what_is_written_reads_back_equal(content):
+    recipe = parse(content)
+    again = parse(yaml.safe_load(recipe.to_yaml()))
+    assert again == recipe
+    assert again.digest == recipe.digest
+    assert again.to_yaml() == recipe.to_yaml()
+
+
+@settings(max_examples=60, deadline=None)
+@given(CONTENT)
+def test_a_recipe_survives_pickling(content):
+    recipe = parse(content)
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([*Recipe.model_fields, "other"]) | TEXT, JSON, max_size=5))
+def test_whatever_is_wrong_is_one_line(content):
+    try:
+        parse(content)
+    except RecipeError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXT, TEXT)
+def test_whatever_is_set_is_taken_or_one_line(key, value):
+    for override in (f"{key}={value}", f"train.{key}={value}", f"seed={value}"):
+        try:
+            load("digits", [override])
+        except RecipeError as error:
+            assert len(str(error).splitlines()) == 1

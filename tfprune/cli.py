@@ -1,0 +1,255 @@
+"""The command line: parse, wire, exit codes.
+
+0 done; 1 the target was not met within the gates; 2 bad input; 130 interrupted, state kept.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tfprune import recipe as recipes
+from tfprune.errors import RecipeError, TfpruneError
+
+app = typer.Typer(
+    help="Prune Keras models in rounds, and see which inputs pay for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+schedules = typer.Typer(
+    help="List the recipes that ship with tfprune, or draw one's sparsity.", invoke_without_command=True
+)
+app.add_typer(schedules, name="schedules")
+
+out = Console()
+err = Console(stderr=True)
+
+RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value, e.g. prune.target.sparsity=0.9.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI or mlruns/.")]
+Experiment = Annotated[str, typer.Option(help="MLflow experiment.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with an unfinished run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train or load, then prune in rounds until the target is met or a gate fails.
+
+    Example: tfprune run digits --set prune.target.sparsity=0.9
+    """
+    _execute(recipes.load(recipe, overrides or []), fresh=fresh, as_json=as_json)
+
+
+@app.command()
+def resume(
+    workflow: Annotated[str | None, typer.Argument(help="E.g. digits-1; by default the latest unfinished one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Go on with a workflow that was stopped or killed.
+
+    Example: tfprune resume digits-1
+    """
+    from tfprune.rounds.checkpoint import unfinished
+
+    folder = unfinished(workflow)
+    _execute(recipes.load(folder / "recipe.yaml"), fresh=False, as_json=as_json)
+
+
+@app.command()
+def compare(
+    workflows: Annotated[
+        list[str] | None, typer.Argument(help="Workflows, e.g. digits-1 digits-2; by default the latest two.")
+    ] = None,
+    uri: Uri = None,
+    experiment: Experiment = "tfprune",
+    as_json: AsJson = False,
+) -> None:
+    """Rounds and workflows side by side.
+
+    Example: tfprune compare digits-1 digits-2
+    """
+    from tfprune.report.summary import as_json as to_json
+    from tfprune.report.summary import rounds_table, slices_table
+    from tfprune.rounds.stop import best_round
+    from tfprune.tracking import Recorded
+
+    recorded = Recorded(recipes.TrackSection(uri=uri, experiment=experiment))
+    names = workflows or recorded.names()[:2]
+    found = {name: recorded.workflow(name) for name in names}
+    if as_json:
+        out.print_json(
+            to_json({name: {"outcome": outcome, "rounds": rounds} for name, (rounds, outcome) in found.items()})
+        )
+        return
+    for name, (rounds, outcome) in found.items():
+        out.print(rounds_table(name, rounds, best_round(rounds).number))
+        out.print(outcome or "not finished", style="italic", end="\n\n")
+    columns = []
+    for name, (rounds, _) in found.items():
+        best = best_round(rounds)
+        columns += [(f"{name} dense", rounds[0].evaluation.slices), (f"{name} {best.label}", best.evaluation.slices)]
+    out.print(slices_table("validation accuracy by slice", columns))
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
+    as_json: AsJson = False,
+) -> None:
+    """Layers, parameters, MACs, and what can be pruned and why the rest cannot.
+
+    Example: tfprune inspect digits
+    """
+    from tfprune.cost.measure import measure
+    from tfprune.report.summary import as_json as to_json
+    from tfprune.report.summary import layers_table, measurement_sentence
+
+    measurement = measure(_model_of(model))
+    if as_json:
+        out.print_json(to_json(measurement))
+        return
+    out.print(layers_table(measurement))
+    out.print(measurement_sentence(measurement))
+
+
+@schedules.callback()
+def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the recipes that ship with tfprune.
+
+    Example: tfprune schedules
+    """
+    if context.invoked_subcommand is not None:
+        return
+    found = {name: recipes.load(name) for name in recipes.names()}
+    if as_json:
+        out.print_json(data={name: recipe.model_dump(mode="json") for name, recipe in found.items()})
+        return
+    table = Table()
+    for column in ("recipe", "model", "data", "target", "rounds", "scope"):
+        table.add_column(column)
+    for name, recipe in found.items():
+        model = recipe.model
+        source = (model.builtin or model.application or model.function or str(model.file)) if model else ""
+        data = recipe.data.source if recipe.data else ""
+        prune = recipe.prune
+        table.add_row(name, source, data, f"{prune.target.sparsity:.0%}", str(prune.rounds), prune.scope)
+    out.print(table)
+
+
+@schedules.command()
+def draw(
+    recipe: RecipeName,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file.")] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plot planned sparsity against rounds, as a picture.
+
+    Example: tfprune schedules draw digits -o digits.png
+    """
+    from tfprune.report.figures import draw_schedule, save_figure, schedule_points
+    from tfprune.rounds.stop import planned_targets
+
+    loaded = recipes.load(recipe, overrides or [])
+    targets = planned_targets(loaded)
+    points = schedule_points(loaded, targets)
+    if output is not None or not as_json:
+        output = output or Path(f"{loaded.name}-schedule.png")
+        save_figure(draw_schedule(loaded, points), output)
+    if as_json:
+        out.print_json(data={"targets": targets, "points": points, "file": str(output) if output else None})
+        return
+    out.print(f"targets by round: {', '.join(f'{each:.1%}' for each in targets)}")
+    out.print(f"drawn to {output}")
+
+
+@app.command()
+def ui(
+    uri: Uri = None,
+    experiment: Experiment = "tfprune",
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Start the MLflow UI on 127.0.0.1 and print a link to the runs; Ctrl-C ends it.
+
+    Example: tfprune ui --port 5001
+    """
+    from tfprune.tracking import serve_ui
+
+    with serve_ui(recipes.TrackSection(uri=uri, experiment=experiment), port) as server:
+        if as_json:
+            out.print_json(data={"url": server.url, "pid": server.process.pid})
+        else:
+            out.print(f"runs: {server.url}\nCtrl-C ends the server", soft_wrap=True)
+        server.process.wait()
+
+
+def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool) -> None:
+    """Run a recipe and show what came of it; exit code 1 where the target was not met."""
+    from tfprune.report.progress import ProgressWatch
+    from tfprune.report.summary import as_json as to_json
+    from tfprune.report.summary import rounds_table, slices_table
+    from tfprune.rounds.loop import execute
+
+    result = execute(recipe, resume=not fresh, watch=None if as_json else ProgressWatch(err))
+    if as_json:
+        out.print_json(to_json(result))
+    else:
+        out.print(rounds_table(result.workflow, result.rounds, result.best))
+        label = result.best_round.label
+        out.print(slices_table("test split", [("dense", result.test_dense.slices), (label, result.test.slices)]))
+        out.print(result.outcome)
+        out.print(f"model: {result.directory / 'model.keras'}\ncompare in a browser: tfprune ui", soft_wrap=True)
+    if not result.target_met:
+        raise typer.Exit(1)
+
+
+def _model_of(name: str):  # type: ignore[no-untyped-def]
+    """The model in a file, or the one that a recipe describes."""
+    path = Path(name)
+    if path.exists() and path.suffix not in (".yaml", ".yml"):
+        from tfprune.models.files import load
+
+        return load(path)
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        raise RecipeError(f"{name}: there is no such model file")
+    from tfprune.rounds.loop import dense_model
+
+    return dense_model(recipes.load(name))
+
+
+def main() -> None:
+    """Entry point: every error on purpose is one line and an exit code."""
+    try:
+        app()
+    except TfpruneError as error:
+        err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("interrupted; what was finished is kept", style="red")
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("TFPRUNE_DEBUG"):
+            raise
+        text = " ".join(str(error).split())
+        err.print(
+            f"internal error: {type(error).__name__}: {text[:300]}; set TFPRUNE_DEBUG=1 to see where, and report it",
+            style="red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        sys.exit(3)

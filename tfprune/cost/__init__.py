@@ -1,0 +1,1 @@
+"""Cost: what a model weighs, layer by layer, in weights, multiply-accumulates and bytes."""

@@ -1,0 +1,139 @@
+"""The layer wrapper that carries masks; the one module that imports TF-MOT.
+
+TF-MOT's wrapper decides on masks inside the training graph and multiplies the weights in every forward
+pass, also under autocast, where that rounds master weights to 16 bits. `Masked` keeps its variables (mask,
+threshold, step) and its place in a model, but masks come from outside (`update.py`) and weights are held at
+zero by a variable constraint: the optimizer applies it to the float32 master weight after each step, so
+whoever looks at a weight, at any time, sees it masked.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from tfprune.backend import keras, tf
+from tfprune.errors import ModelError
+from tfprune.masking.schedule import Schedule, from_config
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
+    from tensorflow_model_optimization.sparsity.keras import PruningSchedule
+
+
+@keras.utils.register_keras_serializable("tfprune")
+class HeldSchedule(PruningSchedule):
+    """A schedule as TF-MOT's wrapper carries it; inside the graph it never fires."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def __call__(self, step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.constant(False), tf.constant(self.schedule.sparsity(self.schedule.last_step))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"class_name": "tfprune>HeldSchedule", "config": self.schedule.get_config()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> HeldSchedule:
+        return cls(from_config(config))
+
+
+@keras.utils.register_keras_serializable("tfprune")
+class Masked(PruneLowMagnitude):
+    """A Keras layer whose prunable weights are held at zero where their mask is zero.
+
+    Args:
+        layer: the layer to wrap; built by the first call.
+        pruning_schedule: when to prune how much.
+        scope: what its weights are ranked against, ``layer`` or ``global``.
+    """
+
+    def __init__(self, layer: keras.layers.Layer, pruning_schedule: HeldSchedule, scope: str = "layer", **kwargs: Any):
+        super().__init__(layer, pruning_schedule=pruning_schedule, **kwargs)
+        self.scope = scope
+        self._supports_masking = layer.supports_masking
+
+    def build(self, input_shape: Any) -> None:
+        if isinstance(self.layer, keras.layers.MultiHeadAttention):
+            _build_projections(self.layer)
+        keras.layers.Wrapper.build(self, input_shape)
+        self.prunable_weights = self.layer.get_prunable_weights()
+        for index, weight in enumerate(self.prunable_weights):
+            # TF-MOT's names, but apart from each other where a layer has several: HDF5 needs that.
+            suffix = f"_{index}" if index else ""
+            new = partial(self.add_weight, dtype=getattr(weight, "true_dtype", weight.dtype), trainable=False)
+            mask = new(f"mask{suffix}", shape=weight.shape, initializer="ones")
+            threshold = new(f"threshold{suffix}", shape=[], initializer="zeros")
+            self.pruning_vars.append((weight, mask, threshold))
+            _hold(weight, mask)
+        self.pruning_step = self.add_weight(
+            "pruning_step", shape=[], initializer=keras.initializers.Constant(-1), dtype=tf.int64, trainable=False
+        )
+
+    def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        # The inner layer takes the training flag and the Keras mask from the call context and the tensors.
+        kwargs.pop("training", None)
+        kwargs.pop("mask", None)
+        return self.layer(inputs, *args, **kwargs)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return self.layer.compute_mask(inputs, mask)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scope": self.scope}
+
+    @property
+    def schedule(self) -> Schedule:
+        """When to prune how much."""
+        return self.pruning_schedule.schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Schedule) -> None:
+        self.pruning_schedule.schedule = schedule
+
+
+def _build_projections(attention: keras.layers.MultiHeadAttention) -> None:
+    """Make the kernels of an attention layer, which by itself does so in its first call: too late for masks."""
+    if attention._query_shape is None:
+        raise ModelError(
+            f"attention layer {attention.name!r} was never called, so its kernels have no shape; call it first"
+        )
+    heads = [*attention._query_shape[:-1], attention._num_heads, attention._value_dim]
+    projections = {
+        attention._query_dense: attention._query_shape,
+        attention._key_dense: attention._key_shape,
+        attention._value_dense: attention._value_shape,
+        attention._output_dense: heads,
+    }
+    for dense, shape in projections.items():
+        if not dense.built:
+            with tf.name_scope(dense.name):
+                dense.build(shape)
+            dense.built = True
+
+
+def _hold(weight: tf.Variable, mask: tf.Variable) -> None:
+    """Make `weight * mask` part of the weight's constraint, after the user's own."""
+    variable = getattr(weight, "_variable", weight)  # under a mixed policy Keras wraps it
+    own = variable.constraint
+    variable._constraint = lambda value: (value if own is None else own(value)) * mask
+
+
+def masked_layers(model: keras.Model) -> list[Masked]:
+    """All wrapped layers of a model, those of nested models included, each once."""
+    found: dict[int, Masked] = {}
+    for layer in model.layers:
+        inner = masked_layers(layer) if isinstance(layer, keras.Model) else [layer]
+        found.update({id(each): each for each in inner if isinstance(each, Masked)})
+    return list(found.values())
+
+
+def masked_variables(model: keras.Model) -> Iterator[tuple[tf.Variable, tf.Variable]]:
+    """Each prunable weight of a wrapped model with its mask."""
+    for layer in masked_layers(model):
+        for weight, mask, _ in layer.pruning_vars:
+            yield weight, mask

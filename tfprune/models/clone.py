@@ -1,0 +1,81 @@
+"""A copy of a model with some layers replaced on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tfprune.backend import keras
+from tfprune.errors import ModelError
+
+
+def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.layers.Layer | None]) -> keras.Model:
+    """Copy a Functional or Sequential model, weights included; nothing is shared with the original.
+
+    Args:
+        model: built; never changed.
+        replace: given a layer of the original (those of nested models included), returns the new, unbuilt layer
+            to put in its place, or None for a copy of it. A replacement whose weights differ in number
+            from the original's has to set them itself.
+
+    Returns:
+        An uncompiled model of the same name and layer order.
+
+    Raises:
+        ModelError: a subclassed or unbuilt model, or a layer that cannot be made from its config.
+    """
+    if not getattr(model, "_is_graph_network", False):
+        raise ModelError(
+            f"model {model.name!r} is a {type(model).__name__}, not a built Functional or Sequential model, so its "
+            "layers cannot be replaced; call it on keras.Input in a functional model, or give a Sequential its input"
+        )
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=copy)
+        new = replace(layer)
+        if new is None:
+            new = type(layer).from_config(layer.get_config())
+            pairs.append((layer, new))
+        return new
+
+    try:
+        cloned = keras.models.clone_model(model, clone_function=copy)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ModelError(
+            f"model {model.name!r} cannot be copied layer by layer: {' '.join(str(error).split())}"
+        ) from error
+    for source, target in pairs:
+        target.set_weights(source.get_weights())
+    return cloned
+
+
+def with_precision(model: keras.Model, policy: str) -> keras.Model:
+    """Copy a model so that its layers compute under another dtype policy.
+
+    Weights stay float32 under the mixed policies, and so do the outputs, where rounding would cost accuracy.
+
+    Args:
+        model: built, Functional or Sequential; never changed.
+        policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
+    """
+    last = {node.layer for node in model._nodes_by_depth[0]}
+
+    def change(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+        config = layer.get_config()
+        current = layer.dtype_policy.name
+        wanted = "float32" if layer in last else policy
+        if current == wanted or current not in _POLICIES or layer.dtype != "float32" or "dtype" not in config:
+            return None
+        new = type(layer).from_config({**config, "dtype": wanted})
+        pairs.append((layer, new))
+        return new
+
+    pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+    copied = clone(model, change)
+    for source, target in pairs:
+        target.set_weights(source.get_weights())
+    return copied
+
+
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -1,0 +1,140 @@
+"""Results as a sentence, as Markdown and as tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tfprune.results import Measurement, Round, RunResult, SliceScore
+
+_COLUMNS = ("round", "sparsity", "nonzero", "accuracy", "change", "worst slice", "verdict")
+
+
+def outcome_sentence(result: RunResult, reason: str) -> str:
+    """What a workflow came to, in one plain sentence."""
+    best, dense = result.best_round, result.rounds[0]
+    if not best.number:
+        return f"No round kept its promises, so the dense model is what is left: {reason}."
+    times = dense.measurement.nonzero / best.measurement.nonzero
+    worst = result.test.worst
+    worst_words = f", worst slice {worst.name} {_signed_points(-(worst.drop or 0.0))}" if worst else ""
+    return (
+        f"{'Target met' if result.target_met else 'Target not met'} ({reason}): round {best.number} has "
+        f"{times:.1f}x fewer nonzero weights at {best.sparsity:.1%} sparsity; on the test split accuracy went from "
+        f"{result.test_dense.accuracy:.1%} to {result.test.accuracy:.1%} ({_signed_points(-(result.test.drop or 0.0))})"
+        f"{worst_words}."
+    )
+
+
+def round_sentence(finished: Round) -> str:
+    """What a round came to, in one line."""
+    drop = finished.evaluation.drop
+    change = "" if drop is None else f" ({_signed_points(-drop)})"
+    verdict = "" if finished.verdict.passed else f"; failed: {'; '.join(finished.verdict.reasons)}"
+    accuracy = f"{finished.evaluation.accuracy:.1%}{change}"
+    return f"{finished.label}: sparsity {finished.sparsity:.1%}, accuracy {accuracy}{verdict}"
+
+
+def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str) -> str:
+    """A workflow as a short report, shown by MLflow as the description of its run."""
+    lines = [f"**{name}** {outcome}".strip(), "", f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    lines += [f"| {' | '.join(_row(each))} |" for each in rounds]
+    return "\n".join(lines)
+
+
+def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
+    """The rounds of one workflow, one a line."""
+    table = Table(title=name)
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in ("round", "worst slice", "verdict") else "right")
+    for each in rounds:
+        style = "bold green" if each.number == best else ("" if each.verdict.passed else "red")
+        table.add_row(*_row(each), style=style)
+    return table
+
+
+def slices_table(title: str, columns: Sequence[tuple[str, Sequence[SliceScore]]]) -> Table:
+    """Slices down, models across: accuracy, and the drop behind it."""
+    table = Table(title=title)
+    table.add_column("slice")
+    table.add_column("examples", justify="right")
+    for label, _ in columns:
+        table.add_column(label, justify="right")
+    names = list(dict.fromkeys(each.name for _, scores in columns for each in scores))
+    for name in names:
+        cells = [next((each for each in scores if each.name == name), None) for _, scores in columns]
+        support = next(str(each.support) for each in cells if each is not None)
+        table.add_row(name, support, *(_slice_cell(each) for each in cells))
+    return table
+
+
+def layers_table(measurement: Measurement) -> Table:
+    """Layers of a model: what they hold, what they cost, what can be pruned and why the rest cannot."""
+    table = Table(caption="layers without weights and without multiplications are left out")
+    for column in ("layer", "kind", "output", "parameters", "MACs", "pruned, or why not"):
+        table.add_column(column, justify="right" if column in ("output", "parameters", "MACs") else "left")
+    for each in measurement.layers:
+        if each.parameters or each.macs:
+            shape = "x".join("?" if size is None else str(size) for size in each.output_shape)
+            state = f"{each.zeros / each.prunable:.1%}" if each.prunable else each.reason
+            table.add_row(each.name, each.kind, shape, f"{each.parameters:,}", f"{each.macs:,}", state)
+    return table
+
+
+def measurement_sentence(measurement: Measurement) -> str:
+    """What a model weighs, in one sentence."""
+    return (
+        f"{measurement.parameters:,} parameters, {measurement.prunable:,} of them prunable and "
+        f"{measurement.sparsity:.1%} of those zero; {measurement.macs:,} MACs; {measurement.bytes / 1e6:.2f} MB of "
+        f"weights, {measurement.gzipped_bytes / 1e6:.2f} MB gzipped."
+    )
+
+
+def as_json(value: Any) -> str:
+    """A result dataclass, or a tuple or dict of them, as JSON; models are left out."""
+    return json.dumps(_plain(value), indent=2)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value) if each.name != "model"}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _row(each: Round) -> list[str]:
+    worst = each.evaluation.worst
+    worst_cell = f"{worst.name} {_signed(-worst.drop)}" if worst and worst.drop is not None else ""
+    return [
+        each.label,
+        f"{each.sparsity:.1%}",
+        f"{each.measurement.nonzero:,}",
+        f"{each.evaluation.accuracy:.1%}",
+        "" if each.evaluation.drop is None else _signed(-each.evaluation.drop),
+        worst_cell,
+        "; ".join(each.verdict.reasons) or "passed",
+    ]
+
+
+def _slice_cell(score: SliceScore | None) -> str:
+    if score is None:
+        return ""
+    return f"{score.accuracy:.1%}" if score.drop is None else f"{score.accuracy:.1%} ({_signed(-score.drop)})"
+
+
+def _signed_points(fraction: float) -> str:
+    return f"{_signed(fraction)} points"
+
+
+def _signed(fraction: float) -> str:
+    """A change in percentage points; what rounds to nothing has no sign."""
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text

@@ -1,0 +1,1 @@
+"""Who pays: accuracy of groups of examples, against the dense model."""

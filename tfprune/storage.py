@@ -1,0 +1,46 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tfprune.errors import StorageError
+
+
+def home() -> Path:
+    """The tracking home: ``TFPRUNE_HOME``, or ``mlruns`` in the working directory."""
+    return Path(os.environ.get("TFPRUNE_HOME", "mlruns")).absolute()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write a file or a directory to, and move it to `path` when all went well.
+
+    Whoever reads `path`, also after a kill, finds the old content or the new, never half of one.
+
+    Args:
+        path: its parents are made where missing; the temporary keeps its ending, as writers choose by it.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    room = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+        yield room / path.name
+        if path.is_dir():
+            shutil.rmtree(path)
+        (room / path.name).replace(path)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
+        ) from error
+    finally:
+        if room is not None:
+            shutil.rmtree(room, ignore_errors=True)
