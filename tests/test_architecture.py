@@ -27,6 +27,7 @@ ROOMS = (
     "recipe",
     "results",
     "backend",
+    "importing",
     "storage",
     "errors",
 )

@@ -165,15 +165,17 @@ class TFRecordData(DataSection):
 
 
 class CsvData(DataSection):
-    """A CSV file with a header: numeric `features`, or one or more `text` columns joined by a space.
+    """A CSV file: numeric `features`, or one or more `text` columns joined by a space.
 
-    Text becomes token ids through a TextVectorization layer that is adapted to the training part.
+    The first line names the columns, unless `columns` does, as for a file without such a line. Text becomes token
+    ids through a TextVectorization layer that is adapted to the training part.
     """
 
     source: Literal["csv"]
     path: Path
     test_path: Path | None = None
     label: str
+    columns: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     text: tuple[str, ...] | None = None
     vocabulary: Count = 10_000

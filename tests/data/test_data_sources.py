@@ -263,11 +263,12 @@ def test_real_texts(tmp_path):
         pytest.skip("the AG News articles are not beside the project")
     with articles.open(encoding="utf-8") as stream:
         lines = [next(stream) for _ in range(300)]
-    (tmp_path / "news.csv").write_text("class,title,text\n" + "".join(lines), "utf-8")
+    (tmp_path / "news.csv").write_text("".join(lines), "utf-8")
     section = CsvData(
         source="csv",
         path=tmp_path / "news.csv",
         label="class",
+        columns=("class", "title", "text"),
         text=("title", "text"),
         classes=("World", "Sports", "Business", "Sci/Tech"),
     )

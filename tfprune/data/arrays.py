@@ -68,7 +68,9 @@ def split_arrays(
         inputs, vocabulary = encode(inputs)
     divide_by = 1.0 if vocabulary else section.divide_by
     splits = {name: ArraySplit(name, inputs[name], place.labels, divide_by=divide_by) for name, place in places.items()}
-    return Data(**splits, classes=classes, digest=digest or digest_arrays(parts), vocabulary=vocabulary)
+    return Data(
+        splits["train"], splits["validation"], splits["test"], classes, digest or digest_arrays(parts), vocabulary
+    )
 
 
 def checked_pair(x: Any, y: Any, part: str) -> tuple[np.ndarray, np.ndarray]:

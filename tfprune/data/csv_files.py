@@ -46,7 +46,7 @@ class Table:
 
 
 def load_csv(section: CsvData, seed: int) -> Data:
-    """Read a CSV file with a header, and a second one for the test part where `test_path` names it.
+    """Read a CSV file, and a second one for the test part where `test_path` names it.
 
     Labels that are words become classes in sorted order. Whole numbers are class indices; numbers 1..n count as
     the n classes, for that is how many files number them.
@@ -55,7 +55,7 @@ def load_csv(section: CsvData, seed: int) -> Data:
         DataError: a file, column, number or label that cannot be read; says where.
     """
     paths = {"train": section.path} | ({"test": section.test_path} if section.test_path else {})
-    tables = {part: read_table(path) for part, path in paths.items()}
+    tables = {part: read_table(path, section.columns) for part, path in paths.items()}
     labels, names = _labels({part: table.column(section.label) for part, table in tables.items()}, section.classes)
     encode = partial(_encode, section=section) if section.text else None
     inputs = {part: _inputs(table, part, section) for part, table in tables.items()}
@@ -65,8 +65,8 @@ def load_csv(section: CsvData, seed: int) -> Data:
     return split_arrays(parts, section, seed, names, encode=encode, digest=digest_files(paths.values()))
 
 
-def read_table(path: Path) -> Table:
-    """Read a whole CSV file, UTF-8, with a header.
+def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """Read a whole CSV file, UTF-8; its first line is the header unless `columns` are given.
 
     Raises:
         DataError: the file is missing, empty or not CSV; says in which line.
@@ -77,11 +77,11 @@ def read_table(path: Path) -> Table:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
+            header = list(columns) if columns else next(reader, [])
             for row in reader:
                 if row and len(row) != len(header):
                     raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} values, but the header has {len(header)} columns"
+                        f"{path}, line {reader.line_num}: {len(row)} values, but there are {len(header)} columns"
                     )
                 if row:
                     rows.append(row)
@@ -93,7 +93,7 @@ def read_table(path: Path) -> Table:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     if not rows:
-        raise DataError(f"{path}: no rows; expected a header and at least one example")
+        raise DataError(f"{path}: no rows; expected at least one example")
     return Table(path, header, rows, lines)
 
 

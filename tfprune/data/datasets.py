@@ -78,7 +78,9 @@ def _stream(dataset: tf.data.Dataset, scan: _Scan, section: DataSection) -> Stre
 def _scan(dataset: tf.data.Dataset, part: str) -> _Scan:
     """Read everything once, keep the labels, and make sure that a second reading gives the same order."""
     _check_spec(dataset, part)
-    labels, hashes, shape = [], [], ()
+    labels: list[np.ndarray] = []
+    hashes: list[str] = []
+    shape: tuple[int, ...] = ()
     try:
         for x, y in dataset.batch(_SCAN):
             inputs = as_numbers(x.numpy(), part, start=len(hashes) * _SCAN)

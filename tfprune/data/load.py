@@ -14,7 +14,7 @@ from tfprune.data.npz import load_npz
 from tfprune.data.splits import Data, Split
 from tfprune.data.tfds import load_tfds
 from tfprune.data.tfrecord import load_tfrecord
-from tfprune.recipe import DataSection
+from tfprune.recipe import AnyData, DataSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ _LOADERS: dict[str, Callable[[Any, int], Data]] = {
 }
 
 
-def load_data(section: DataSection, seed: int) -> Data:
+def load_data(section: AnyData, seed: int) -> Data:
     """Load, check and split the data of a recipe.
 
     Args:

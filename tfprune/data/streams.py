@@ -113,7 +113,7 @@ def data_from_streams(
                 f"examples of the {name} part have shape {shapes[name]}, but those of train {shapes['train']}"
             )
         _try_first(split)
-    return Data(**splits, classes=classes, digest=digest)
+    return Data(splits["train"], splits["validation"], splits["test"], classes, digest)
 
 
 def _try_first(split: Split, count: int = 32) -> None:

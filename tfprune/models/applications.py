@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.backend import keras
 from tfprune.errors import ModelError, nearest
-from tfprune.models.importing import one_line
+from tfprune.importing import one_line
 
 _OURS = ("classes", "classifier_activation", "include_top", "input_shape", "input_tensor", "pooling", "weights")
 

@@ -13,7 +13,7 @@ import h5py
 
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError, StorageError
-from tfprune.models.importing import one_line
+from tfprune.importing import one_line
 from tfprune.storage import replacing
 
 POSSIBLE = ".keras, .h5 or a SavedModel folder (no ending)"

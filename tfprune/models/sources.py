@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from tfprune.backend import keras
-from tfprune.errors import ModelError, TfpruneError, nearest
+from tfprune.errors import ModelError, nearest
+from tfprune.importing import call, call_function
 from tfprune.models import files
 from tfprune.models.applications import build_application
 from tfprune.models.builtin import BUILTIN
 from tfprune.models.checks import check_fits
-from tfprune.models.importing import import_function, one_line
 from tfprune.recipe import ModelSection
 
 Shape = tuple[int | None, ...]
@@ -59,8 +58,8 @@ def load_model(
         label = f"model {section.application}"
     else:
         name = str(section.function)
-        function = import_function(name)
-        model = _call(name, function, input_shape=shape, classes=classes, **section.arguments)
+        given = {"input_shape": shape, "classes": classes, **section.arguments}
+        model = call_function(name, "model.function", ModelError, **given)
         label = name
     return check_fits(model, label, shape, input_dtype, classes)
 
@@ -79,13 +78,4 @@ def _builtin(section: ModelSection, shape: Shape, classes: int, vocabulary_size:
             raise ModelError(f"{name}: the data has no vocabulary; give model.arguments.vocabulary, the number of ids")
         if vocabulary_size is not None and vocabulary < vocabulary_size:
             raise ModelError(f"{name}: vocabulary {vocabulary} is smaller than the {vocabulary_size} ids of the data")
-    return _call(name, function, shape, classes, **arguments)
-
-
-def _call(name: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
-        return function(*args, **kwargs)
-    except TfpruneError:
-        raise
-    except Exception as error:  # whatever the user's function, or Keras given the user's numbers, raises
-        raise ModelError(f"{name} failed: {one_line(error)}") from error
+    return call(function, f"model {name}", ModelError, shape, classes, **arguments)

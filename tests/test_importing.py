@@ -1,0 +1,60 @@
+"""Functions of the user's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfprune.errors import DataError
+from tfprune.importing import call_function
+
+
+def complaint(name: str) -> str:
+    with pytest.raises(DataError) as caught:
+        call_function(name, "data.function", DataError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A name of a module in the working directory, and a way to write it."""
+    monkeypatch.chdir(tmp_path)
+    yield (tmp_path / "users_own.py").write_text
+    sys.modules.pop("users_own", None)
+
+
+def test_a_module_of_the_working_directory_is_found_and_the_path_restored(module) -> None:
+    module("def double(n): return 2 * n")
+    before = list(sys.path)
+    assert call_function("users_own:double", "x", DataError, n=4) == 8
+    assert sys.path == before
+
+
+def test_what_the_function_imports_late_is_found_too(module, tmp_path: Path) -> None:
+    (tmp_path / "late_friend.py").write_text("value = 3")
+    module("def late():\n    import late_friend\n    return late_friend.value")
+    assert call_function("users_own:late", "x", DataError) == 3
+
+
+def test_complaints(module) -> None:
+    assert complaint("no_such_module:f").startswith("data.function no_such_module:f: no module 'no_such_module' in ")
+    assert "math has no function 'hypto'; did you mean 'hypot'?" in complaint("math:hypto")
+    module("def fail():\n    raise RuntimeError('first\\nsecond')\nnumber = 3\n")
+    assert complaint("users_own:fail") == "data.function users_own:fail raised RuntimeError: first second"
+    assert "users_own has no function 'number'" in complaint("users_own:number")
+
+
+def test_a_module_that_does_not_import(module) -> None:
+    module("import nowhere_to_be_found")
+    assert "importing users_own raised ModuleNotFoundError" in complaint("users_own:f")
+    module("def broken(:")
+    assert "importing users_own raised SyntaxError" in complaint("users_own:f")
+
+
+def test_errors_on_purpose_pass_through(module) -> None:
+    module("from tfprune.errors import SliceError\ndef f(): raise SliceError('mine')")
+    with pytest.raises(Exception, match=r"^mine$"):
+        call_function("users_own:f", "x", DataError)

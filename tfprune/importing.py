@@ -1,0 +1,78 @@
+"""Functions of the user's own, named ``package.module:function`` in a recipe."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tfprune.errors import TfpruneError, nearest
+
+
+def call_function(name: str, where: str, error: type[TfpruneError], **arguments: Any) -> Any:
+    """Import and call a function; the working directory is searched before the installed packages.
+
+    Args:
+        name: ``package.module:function``.
+        where: the place in the recipe, opens the error line.
+        error: what to raise.
+        arguments: given to the function.
+
+    Raises:
+        TfpruneError: of the class `error`: no such module, no such function, or either of them raised.
+
+    Example:
+        >>> from tfprune.errors import ModelError
+        >>> call_function("math:fsum", "model.function", ModelError, seq=[1, 2])
+        Traceback (most recent call last):
+        tfprune.errors.ModelError: model.function math:fsum raised TypeError: math.fsum() takes no keyword arguments
+    """
+    where = f"{where} {name}"
+    module_name, _, function_name = name.partition(":")
+    with _working_directory_first():
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as problem:
+            missing = getattr(problem, "name", None) if isinstance(problem, ModuleNotFoundError) else None
+            if missing and f"{module_name}.".startswith(f"{missing}."):
+                raise error(
+                    f"{where}: no module {missing!r} in {Path.cwd()} or among the installed packages"
+                ) from problem
+            raise error(f"{where}: importing {module_name} raised {one_line(problem)}") from problem
+        function = getattr(module, function_name, None)
+        if not callable(function):
+            known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+            raise error(f"{where}: {module_name} has no function {function_name!r}{nearest(function_name, known)}")
+        return call(function, where, error, **arguments)
+
+
+def call(function: Callable[..., Any], where: str, error: type[TfpruneError], *args: Any, **arguments: Any) -> Any:
+    """Call a function of the user's, or with the user's arguments; whatever it raises becomes one line of `error`."""
+    try:
+        return function(*args, **arguments)
+    except TfpruneError:
+        raise
+    except Exception as problem:
+        raise error(f"{where} raised {one_line(problem)}") from problem
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception as ``Type: message`` in one line of at most 200 characters."""
+    text = " ".join(f"{type(error).__name__}: {str(error) or 'no message'}".split())
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+@contextmanager
+def _working_directory_first() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    # A module written since the last import would otherwise stay unseen.
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
