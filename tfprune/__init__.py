@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfprune.cost.measure import measure
+    from tfprune.masking.files import load
     from tfprune.masking.schedule import ConstantSparsity, PolynomialDecay
     from tfprune.masking.wrap import strip, wrap
-    from tfprune.models.files import load, save
+    from tfprune.models.files import save
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.loop import run
     from tfprune.slices.evaluate import evaluate
@@ -24,7 +25,7 @@ _ROOMS = {
     "PolynomialDecay": "tfprune.masking.schedule",
     "callbacks": "tfprune.rounds.callbacks",
     "evaluate": "tfprune.slices.evaluate",
-    "load": "tfprune.models.files",
+    "load": "tfprune.masking.files",
     "measure": "tfprune.cost.measure",
     "run": "tfprune.rounds.loop",
     "save": "tfprune.models.files",

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -24,9 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-schedules = typer.Typer(
-    help="List the recipes that ship with tfprune, or draw one's sparsity.", invoke_without_command=True
-)
+schedules = typer.Typer(invoke_without_command=True)
 app.add_typer(schedules, name="schedules")
 
 out = Console()
@@ -65,7 +64,7 @@ def resume(
     from tfprune.rounds.checkpoint import unfinished
 
     folder = unfinished(workflow)
-    _execute(recipes.load(folder / "recipe.yaml"), fresh=False, as_json=as_json)
+    _execute(recipes.load(folder / "recipe.yaml"), fresh=False, as_json=as_json, only=folder.name)
 
 
 @app.command()
@@ -81,18 +80,17 @@ def compare(
 
     Example: tfprune compare digits-1 digits-2
     """
-    from tfprune.report.summary import as_json as to_json
     from tfprune.report.summary import rounds_table, slices_table
     from tfprune.rounds.stop import best_round
     from tfprune.tracking import Recorded
 
     recorded = Recorded(recipes.TrackSection(uri=uri, experiment=experiment))
     names = workflows or recorded.names()[:2]
+    if not names:
+        raise RecipeError(f"no workflow is recorded in experiment {experiment!r}; start one with tfprune run RECIPE")
     found = {name: recorded.workflow(name) for name in names}
     if as_json:
-        out.print_json(
-            to_json({name: {"outcome": outcome, "rounds": rounds} for name, (rounds, outcome) in found.items()})
-        )
+        _print_json({name: {"outcome": outcome, "rounds": rounds} for name, (rounds, outcome) in found.items()})
         return
     for name, (rounds, outcome) in found.items():
         out.print(rounds_table(name, rounds, best_round(rounds).number))
@@ -114,12 +112,11 @@ def inspect(
     Example: tfprune inspect digits
     """
     from tfprune.cost.measure import measure
-    from tfprune.report.summary import as_json as to_json
     from tfprune.report.summary import layers_table, measurement_sentence
 
     measurement = measure(_model_of(model))
     if as_json:
-        out.print_json(to_json(measurement))
+        _print_json(measurement)
         return
     out.print(layers_table(measurement))
     out.print(measurement_sentence(measurement))
@@ -127,7 +124,7 @@ def inspect(
 
 @schedules.callback()
 def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the recipes that ship with tfprune.
+    """List the recipes that ship with tfprune, or draw one's sparsity.
 
     Example: tfprune schedules
     """
@@ -135,7 +132,7 @@ def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
         return
     found = {name: recipes.load(name) for name in recipes.names()}
     if as_json:
-        out.print_json(data={name: recipe.model_dump(mode="json") for name, recipe in found.items()})
+        _print_json({name: recipe.model_dump(mode="json") for name, recipe in found.items()})
         return
     table = Table()
     for column in ("recipe", "model", "data", "target", "rounds", "scope"):
@@ -170,7 +167,7 @@ def draw(
         output = output or Path(f"{loaded.name}-schedule.png")
         save_figure(draw_schedule(loaded, points), output)
     if as_json:
-        out.print_json(data={"targets": targets, "points": points, "file": str(output) if output else None})
+        _print_json({"targets": targets, "points": points, "file": str(output) if output else None})
         return
     out.print(f"targets by round: {', '.join(f'{each:.1%}' for each in targets)}")
     out.print(f"drawn to {output}")
@@ -189,24 +186,24 @@ def ui(
     """
     from tfprune.tracking import serve_ui
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us, however we are ended
     with serve_ui(recipes.TrackSection(uri=uri, experiment=experiment), port) as server:
         if as_json:
-            out.print_json(data={"url": server.url, "pid": server.process.pid})
+            _print_json({"url": server.url, "pid": server.process.pid})
         else:
             out.print(f"runs: {server.url}\nCtrl-C ends the server", soft_wrap=True)
         server.process.wait()
 
 
-def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool) -> None:
+def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | None = None) -> None:
     """Run a recipe and show what came of it; exit code 1 where the target was not met."""
     from tfprune.report.progress import ProgressWatch
-    from tfprune.report.summary import as_json as to_json
     from tfprune.report.summary import rounds_table, slices_table
     from tfprune.rounds.loop import execute
 
-    result = execute(recipe, resume=not fresh, watch=None if as_json else ProgressWatch(err))
+    result = execute(recipe, resume=not fresh, only=only, watch=None if as_json else ProgressWatch(err))
     if as_json:
-        out.print_json(to_json(result))
+        _print_json(result)
     else:
         out.print(rounds_table(result.workflow, result.rounds, result.best))
         label = result.best_round.label
@@ -217,11 +214,18 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _print_json(value: Any) -> None:
+    """Print a result, plain even where colours are forced."""
+    from tfprune.report.summary import as_json as to_json
+
+    typer.echo(to_json(value))
+
+
 def _model_of(name: str):  # type: ignore[no-untyped-def]
     """The model in a file, or the one that a recipe describes."""
     path = Path(name)
     if path.exists() and path.suffix not in (".yaml", ".yml"):
-        from tfprune.models.files import load
+        from tfprune.masking.files import load
 
         return load(path)
     if path.suffix in (".keras", ".h5", ".hdf5"):
@@ -235,6 +239,10 @@ def main() -> None:
     """Entry point: every error on purpose is one line and an exit code."""
     try:
         app()
+    except SystemExit as stop:
+        if stop.code == 130:  # typer's answer to Ctrl-C
+            err.print("interrupted; what was finished is kept", style="red")
+        raise
     except TfpruneError as error:
         err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(error.exit_code)

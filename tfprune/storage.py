@@ -11,17 +11,20 @@ from pathlib import Path
 
 from tfprune.errors import StorageError
 
+_PREFIX = ".tmp-"
+
 
 def home() -> Path:
     """The tracking home: ``TFPRUNE_HOME``, or ``mlruns`` in the working directory."""
-    return Path(os.environ.get("TFPRUNE_HOME", "mlruns")).absolute()
+    return Path(os.environ.get("TFPRUNE_HOME") or "mlruns").absolute()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path to write a file or a directory to, and move it to `path` when all went well.
 
-    Whoever reads `path`, also after a kill, finds the old content or the new, never half of one.
+    Whoever reads `path`, also after a kill, finds the old content or the new, never half of one; a directory may
+    be missing for a moment.
 
     Args:
         path: its parents are made where missing; the temporary keeps its ending, as writers choose by it.
@@ -32,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
     room = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=".tmp-", dir=path.parent))
+        room = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=path.parent))
         yield room / path.name
         if path.is_dir():
             shutil.rmtree(path)
@@ -44,3 +47,9 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if room is not None:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporaries that a killed process left in a folder; the caller holds its lock."""
+    for left in folder.glob(f"{_PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)

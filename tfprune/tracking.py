@@ -11,14 +11,17 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,15 +34,15 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 import mlflow
 import numpy as np
 from filelock import FileLock
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
-from tfprune.errors import StorageError, TrackingError, nearest
+from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError, nearest
 from tfprune.recipe import Recipe, TrackSection
 from tfprune.results import Evaluation, Round, RunResult
-from tfprune.storage import home
+from tfprune.storage import home, replacing
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
     logging.getLogger(_logger).setLevel(logging.ERROR)
@@ -68,8 +71,9 @@ def tracking_uri(section: TrackSection | None = None) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name that MLflow takes for a metric: characters that it refuses become ``_``."""
-    return re.sub(r"[^\w\-. /]", "_", name).replace("//", "/_").replace("..", "._").strip("/") or "_"
+    """A name that MLflow takes for a metric: characters and parts that it refuses become ``_``; cut at 200."""
+    cleaned = re.sub(r"[^\w\-. /]", "_", name[:200]).replace("..", "._").strip("/")
+    return "/".join("_" if part in ("", ".") else part for part in cleaned.split("/"))
 
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
@@ -79,6 +83,8 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
         metrics["accuracy_drop"] = evaluation.drop
     for each in evaluation.slices:
         name = safe_name(each.name).replace("/", "_")
+        while f"slice_accuracy/{name}" in metrics:  # names that differ only in what MLflow refuses
+            name += "_"
         metrics[f"slice_accuracy/{name}"] = each.accuracy
         if each.drop is not None:
             metrics[f"slice_drop/{name}"] = each.drop
@@ -239,12 +245,12 @@ class Tracker:
             )
             self._client.set_terminated(parent, "FINISHED", when)
 
-    def pause(self) -> None:
-        """Mark what is open as stopped by the user."""
-        with _speaking_of(self.uri):
+    def leave_open(self, status: str) -> None:
+        """Mark what is not finished as ``KILLED`` by the user or ``FAILED``, as far as the store still answers."""
+        with suppress(TfpruneError), _speaking_of(self.uri):
             for run_id in self._runs.values():
                 if self._client.get_run(run_id).info.status == "RUNNING":
-                    self._client.set_terminated(run_id, "KILLED")
+                    self._client.set_terminated(run_id, status)
 
     # --- inside
 
@@ -254,10 +260,12 @@ class Tracker:
         found = self._client.search_runs([self.experiment_id], clauses, max_results=1)
         if found:
             run_id = found[0].info.run_id
-            if found[0].info.status == "KILLED":
+            if found[0].info.status in ("KILLED", "FAILED"):
                 self._client.update_run(run_id, "RUNNING")
         else:
-            number = int(label[1:]) if re.fullmatch(r"r\d+", label) else 0
+            # Workflows differ in colour from each other, and so do the rounds of one.
+            count = re.search(r"\d+$", self._name if label == "workflow" else label)
+            number = int(count.group()) if count else 0
             own = {
                 "tfprune.id": self._identity,
                 "tfprune.label": label,
@@ -270,21 +278,25 @@ class Tracker:
         return run_id
 
     def _log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
-        """Log a plain Keras model once; a logging that a kill cut short is cleared away first."""
-        query = f"source_run_id = '{run_id}'"
-        for logged in self._client.search_logged_models([self.experiment_id], query):
-            if str(logged.status) == "READY":
-                return
-            self._client.delete_logged_model(logged.model_id)
+        """Log a plain Keras model once; a logging that a kill cut short is finished.
+
+        `mlflow.tensorflow.log_model` would use the tracking URI and active run of the process, which are the caller's.
+        """
+        found = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
+        logged = found[0] if found else self._client.create_logged_model(self.experiment_id, "model", run_id)
+        if logged.status == "READY":
+            return
         signature = mlflow.models.infer_signature(example, model.predict_on_batch(example))
         needs = [f"{name}=={metadata.version(name)}" for name in ("tensorflow", "tf_keras")]
-        before = mlflow.get_tracking_uri()
-        mlflow.set_tracking_uri(self.uri)
-        try:
-            with mlflow.start_run(run_id=run_id, nested=mlflow.active_run() is not None):
-                mlflow.tensorflow.log_model(model, name="model", signature=signature, pip_requirements=needs)
-        finally:
-            mlflow.set_tracking_uri(before)
+        about = mlflow.models.Model(logged.artifact_location, run_id, model_id=logged.model_id)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder, "model")
+            mlflow.tensorflow.save_model(model, path, mlflow_model=about, signature=signature, pip_requirements=needs)
+            self._client.log_model_artifacts(logged.model_id, str(path))
+        outputs = self._client.get_run(run_id).outputs
+        if logged.model_id not in [each.model_id for each in (outputs.model_outputs if outputs else [])]:
+            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._client.finalize_logged_model(logged.model_id, "READY")
 
 
 # ------------------------------------------------------------------------------------------- reading back
@@ -397,6 +409,12 @@ def _schema_lock(uri: str) -> Iterator[None]:
             f"cannot write {folder}: {error.strerror or error}; choose another place with track.uri"
         ) from error
     try:
+        if not Path(uri[10:]).exists():
+            # Tables that a kill or a full disk cut off halfway would be unusable for good.
+            with replacing(Path(uri[10:]).absolute()) as temporary:
+                mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(Path(uri[10:]))) as database:
+            database.execute("PRAGMA schema_version")  # of a file that cannot be read MLflow makes sure for 100 s
         yield
     finally:
         lock.release()
@@ -411,7 +429,7 @@ def _check_server(uri: str) -> None:
             pass
     except urllib.error.HTTPError:
         pass  # it answers; whether it lets us in is told by the first call
-    except OSError as error:
+    except (OSError, HTTPException, ValueError, OverflowError) as error:
         reason = getattr(error, "reason", None) or error
         raise TrackingError(
             f"the tracking server {uri} does not answer ({reason}); start it, or set track.uri or MLFLOW_TRACKING_URI"
@@ -425,7 +443,9 @@ def _speaking_of(uri: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"cannot write records to {uri}: {error.strerror or error}; free some space") from error
-    except (MlflowException, SQLAlchemyError) as error:
+    except ImportError as error:
+        raise DependencyError(f"the tracking store {uri} needs a driver: pip install {error.name}") from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
         text = " ".join(str(error).split())
         if "disk is full" in text or "readonly database" in text:
             raise StorageError(f"cannot write records to {uri}: {text[:120]}; free some space") from error
@@ -477,7 +497,8 @@ def serve_ui(section: TrackSection, port: int = 5000) -> Iterator[UiServer]:
                 f"http://127.0.0.1:{port}/#/experiments/{experiment_id}/runs?workflowType=machine_learning", process
             )
         finally:
-            os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
+            with suppress(ProcessLookupError):  # it may have ended by itself
+                os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
 
 
 def _free_port(port: int) -> int:

@@ -6,17 +6,20 @@ final sparsity is nearly always the most accurate one. So a wrapped model's own 
 
 from __future__ import annotations
 
+from inspect import signature
 from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.errors import ModelError
+from tfprune.masking.masked import masked_layers
 from tfprune.masking.update import MaskUpdate
 
 
 class OnlyPrunedIsBest(keras.callbacks.Callback):
-    """Until the final sparsity is reached, EarlyStopping and ModelCheckpoint start afresh after each epoch.
+    """Until the final sparsity is reached, EarlyStopping and ModelCheckpoint forget what was best.
 
     Otherwise they would restore or keep a model that is not pruned yet.
     """
@@ -26,30 +29,58 @@ class OnlyPrunedIsBest(keras.callbacks.Callback):
         self._update = update
         self._others = others
 
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._forget_saved()  # the best of dense training, where the same callback served there
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._forget_saved()  # a checkpoint may be written after any batch
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if self._update.finished:
-            return
-        for other in self._others:
-            if isinstance(other, keras.callbacks.EarlyStopping):
+        self._forget_saved()
+        for other in self._unready(keras.callbacks.EarlyStopping):
+            if other.stopped_epoch:  # another callback's wish to stop is none of ours
                 self.model.stop_training = False
-                other.on_train_begin()
-            elif isinstance(other, keras.callbacks.ModelCheckpoint):
-                other.best = np.inf if other.monitor_op == np.less else -np.inf
+            other.on_train_begin()
+
+    def _forget_saved(self) -> None:
+        for other in self._unready(keras.callbacks.ModelCheckpoint):
+            other.best = np.inf if other.monitor_op == np.less else -np.inf
+
+    def _unready(self, kind: type) -> list[Any]:
+        return [] if self._update.finished else [other for other in self._others if isinstance(other, kind)]
 
 
 def order_callbacks(given: Any) -> list[keras.callbacks.Callback]:
     """The callbacks of a fit in an order that keeps every one of them right."""
+    given = getattr(given, "callbacks", given)  # of a CallbackList
     others = tf.nest.flatten(given) if given else []
     update = next((each for each in others if isinstance(each, MaskUpdate)), None) or MaskUpdate()
     others = [each for each in others if not isinstance(each, MaskUpdate)]
+    others.sort(key=lambda each: not getattr(each, "comes_first", False))  # it writes what others monitor
     return [update, *others, OnlyPrunedIsBest(update, others)]
 
 
 def keep_masks_in_fit(model: keras.Model) -> keras.Model:
     """Give a wrapped model a `fit` that updates its masks, with or without `tfprune.callbacks`."""
 
-    def fit(self: keras.Model, *args: Any, callbacks: Any = None, **kwargs: Any) -> keras.callbacks.History:
-        return type(self).fit(self, *args, callbacks=order_callbacks(callbacks), **kwargs)
+    def fit(self: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        _check_optimizer(self)
+        given = signature(type(self).fit).bind(self, *args, **kwargs)
+        given.arguments["callbacks"] = order_callbacks(given.arguments.get("callbacks"))
+        return type(self).fit(*given.args, **given.kwargs)
 
     model.fit = MethodType(fit, model)
     return model
+
+
+def _check_optimizer(model: keras.Model) -> None:
+    """Legacy optimizers apply no constraint where a gradient is sparse, as an embedding's is."""
+    if not isinstance(getattr(model, "optimizer", None), keras.optimizers.legacy.Optimizer):
+        return
+    name = type(model.optimizer).__name__
+    for layer in masked_layers(model):
+        if isinstance(layer.layer, keras.layers.Embedding):
+            raise ModelError(
+                f"keras.optimizers.legacy.{name} cannot hold the masks of embedding layer {layer.layer.name!r}; "
+                f"compile with keras.optimizers.{name}"
+            )

@@ -54,6 +54,7 @@ class Masked(PruneLowMagnitude):
 
     def __init__(self, layer: keras.layers.Layer, pruning_schedule: HeldSchedule, scope: str = "layer", **kwargs: Any):
         super().__init__(layer, pruning_schedule=pruning_schedule, **kwargs)
+        self._autocast = False  # the inner layer casts by its own policy; a cast here would lose the Keras mask
         self.scope = scope
         self._supports_masking = layer.supports_masking
 
@@ -75,13 +76,17 @@ class Masked(PruneLowMagnitude):
         )
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # The inner layer takes the training flag and the Keras mask from the call context and the tensors.
-        kwargs.pop("training", None)
-        kwargs.pop("mask", None)
+        # Keras gives these two to any layer that takes **kwargs; the inner one may not know them.
+        known = self.layer._call_spec.arg_names
+        for name in {"training", "mask"} - set(known):
+            kwargs.pop(name, None)
         return self.layer(inputs, *args, **kwargs)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return self.layer.compute_mask(inputs, mask)
+
+    def reset_states(self, states: Any = None) -> None:
+        self.layer.reset_states(states)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "scope": self.scope}
@@ -94,6 +99,10 @@ class Masked(PruneLowMagnitude):
     @schedule.setter
     def schedule(self, schedule: Schedule) -> None:
         self.pruning_schedule.schedule = schedule
+
+
+# The name under which HDF5 files mention a layer of a nested model.
+keras.utils.get_custom_objects()["Masked"] = Masked
 
 
 def _build_projections(attention: keras.layers.MultiHeadAttention) -> None:

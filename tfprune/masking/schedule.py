@@ -7,7 +7,9 @@ drawing one needs no TensorFlow. A step is a finished batch; step 0 is before th
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from tfprune.errors import ScheduleError
@@ -48,7 +50,7 @@ class PolynomialDecay(Schedule):
     Args:
         final_sparsity: in [0, 1).
         end_step: step by which it is reached; may be the last step of training.
-        initial_sparsity: at `begin_step`, in [0, 1).
+        initial_sparsity: at `begin_step`, in [0, final_sparsity].
         begin_step: 0 prunes before the first batch.
         power: exponent, over 0.
         frequency: steps between two updates.
@@ -72,13 +74,18 @@ class PolynomialDecay(Schedule):
 
     def __post_init__(self) -> None:
         _check_sparsity(final_sparsity=self.final_sparsity, initial_sparsity=self.initial_sparsity)
-        _check_step(begin_step=self.begin_step)
+        _check_step(begin_step=self.begin_step, end_step=self.end_step, frequency=self.frequency)
+        if self.initial_sparsity > self.final_sparsity:
+            raise ScheduleError(
+                f"initial_sparsity must not be over final_sparsity, as zeros stay zeros, but got "
+                f"initial_sparsity={self.initial_sparsity}, final_sparsity={self.final_sparsity}"
+            )
         if self.begin_step >= self.end_step:
             raise ScheduleError(
                 f"begin_step must lie before end_step, but got begin_step={self.begin_step}, end_step={self.end_step}"
             )
-        if self.power <= 0:
-            raise ScheduleError(f"power must be over 0, but got power={self.power}")
+        if not (_is_number(self.power) and self.power > 0):
+            raise ScheduleError(f"power must be a number over 0, but got power={self.power!r}")
         if self.frequency < 1:
             raise ScheduleError(f"frequency must be at least 1 step, but got frequency={self.frequency}")
 
@@ -175,11 +182,17 @@ def round_schedule(section: ScheduleSection, initial: float, final: float, steps
 
 def _check_sparsity(**given: float) -> None:
     for name, value in given.items():
-        if not 0 <= value < 1:
-            raise ScheduleError(f"{name} must lie in [0, 1), but got {name}={value}; 1 would leave no weight at all")
+        if not (_is_number(value) and 0 <= value < 1):
+            raise ScheduleError(
+                f"{name} must be a number in [0, 1), but got {name}={value!r}; 1 would leave no weight at all"
+            )
 
 
 def _check_step(**given: int) -> None:
     for name, value in given.items():
-        if value < 0:
-            raise ScheduleError(f"{name} must be 0 or more, but got {name}={value}")
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+            raise ScheduleError(f"{name} must be a whole number, 0 or more, but got {name}={value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -39,41 +39,42 @@ class MaskUpdate(keras.callbacks.Callback):
     """Renews the masks when the schedule says so, right after the batch.
 
     What later callbacks see (a checkpoint, a validation pass) is the pruned model. The step goes on from
-    where an earlier fit left it; it is kept in the model, so that saving and loading keep it too.
+    where an earlier fit left it; the first wrapped layer keeps it, so that saving and loading keep it too.
     """
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._layers = masked_layers(self.model)
         self._schedule = self._layers[0].schedule
-        self._step = max(0, int(self._layers[0].pruning_step.numpy()))
         self._done: int | None = None
-        self._follow()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_start = self._step
+        # Not when training begins: there others still look at the dense model, or restore a later one.
+        self._follow(max(0, self._step))
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._batch = batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         # Several steps may pass between two calls (steps_per_execution).
-        self._step = self._epoch_start + batch + 1
-        self._follow()
+        self._follow(self._step + batch + 1 - self._batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._keep_step()
         if logs is not None:
             logs["sparsity"] = sparsity_of(self._layers)
 
     @property
     def finished(self) -> bool:
         """Whether the schedule's last update has been made."""
-        return self._done == self._schedule.last_step
+        return self._step >= self._schedule.last_step
 
-    def _follow(self) -> None:
-        due = self._schedule.update_at(self._step)
+    @property
+    def _step(self) -> int:
+        """Finished batches; -1 before training."""
+        return int(self._layers[0].pruning_step.numpy())
+
+    def _follow(self, step: int) -> None:
+        due = self._schedule.update_at(step)
         if due is not None and due != self._done:
             prune_to(self._layers, self._schedule.sparsity(due))
             self._done = due
-            self._keep_step()
-
-    def _keep_step(self) -> None:
-        for layer in self._layers:
-            layer.pruning_step.assign(self._step)
+        self._layers[0].pruning_step.assign(step)

@@ -41,10 +41,10 @@ def wrap(
     Example:
         >>> import tfprune
         >>> from tfprune.backend import keras
-        >>> dense = keras.Sequential([keras.layers.Dense(10, input_shape=(20,))])
+        >>> dense = keras.Sequential([keras.layers.Dense(10, input_shape=(20,), name="scores")])
         >>> pruned = tfprune.wrap(dense, tfprune.PolynomialDecay(final_sparsity=0.8, end_step=50))
         >>> [layer.name for layer in pruned.layers]
-        ['masked_dense']
+        ['masked_scores']
     """
     if not isinstance(schedule, Schedule):
         raise ScheduleError(f"expected a schedule such as tfprune.PolynomialDecay(...), but got {schedule!r}")
@@ -83,10 +83,10 @@ def strip(model: keras.Model) -> keras.Model:
     Example:
         >>> import tfprune
         >>> from tfprune.backend import keras
-        >>> dense = keras.Sequential([keras.layers.Dense(10, input_shape=(20,))])
+        >>> dense = keras.Sequential([keras.layers.Dense(10, input_shape=(20,), name="scores")])
         >>> pruned = tfprune.wrap(dense, tfprune.ConstantSparsity(final_sparsity=0.8))
         >>> [layer.name for layer in tfprune.strip(pruned).layers]
-        ['dense']
+        ['scores']
     """
     pairs: list[tuple[Masked, keras.layers.Layer]] = []
 
@@ -112,7 +112,7 @@ def retarget(model: keras.Model, schedule: Schedule) -> None:
     """Give a wrapped model another schedule, from step 0; masks stay, and nothing is traced anew."""
     for layer in masked_layers(model):
         layer.schedule = schedule
-        layer.pruning_step.assign(0)
+        layer.pruning_step.assign(-1)
 
 
 def _choose(model: keras.Model, patterns: Sequence[str] | None) -> set[int]:

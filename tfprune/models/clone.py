@@ -29,8 +29,14 @@ def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.laye
             "layers cannot be replaced; call it on keras.Input in a functional model, or give a Sequential its input"
         )
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
+    copies: dict[int, keras.layers.Layer] = {}  # a layer may stand in several of the nested models
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if id(layer) not in copies:
+            copies[id(layer)] = new_for(layer)
+        return copies[id(layer)]
+
+    def new_for(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=copy)
         new = replace(layer)
@@ -41,7 +47,7 @@ def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.laye
 
     try:
         cloned = keras.models.clone_model(model, clone_function=copy)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"model {model.name!r} cannot be copied layer by layer: {' '.join(str(error).split())}"
         ) from error
@@ -59,7 +65,7 @@ def with_precision(model: keras.Model, policy: str) -> keras.Model:
         model: built, Functional or Sequential; never changed.
         policy: ``float32``, ``mixed_bfloat16`` or ``mixed_float16``.
     """
-    last = {node.layer for node in model._nodes_by_depth[0]}
+    last = _last_layers(model)
 
     def change(layer: keras.layers.Layer) -> keras.layers.Layer | None:
         config = layer.get_config()
@@ -76,6 +82,14 @@ def with_precision(model: keras.Model, policy: str) -> keras.Model:
     for source, target in pairs:
         target.set_weights(source.get_weights())
     return copied
+
+
+def _last_layers(model: keras.Model) -> set[keras.layers.Layer]:
+    """The layers whose outputs are the model's, inside a nested model where that comes last."""
+    found: set[keras.layers.Layer] = set()
+    for layer in getattr(model, "_output_layers", ()):
+        found |= _last_layers(layer) if isinstance(layer, keras.Model) else {layer}
+    return found
 
 
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -64,6 +64,13 @@ def save(model: keras.Model, path: str | Path) -> Path:
     Raises:
         ModelError: another ending, or a model that Keras cannot write in that format.
         StorageError: the disk is full or read-only, or a folder of other things is in the way.
+
+    Example:
+        >>> import tempfile, tfprune
+        >>> model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,))])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tfprune.load(tfprune.save(model, f"{folder}/model.keras")).output_shape
+        (None, 3)
     """
     path = Path(path)
     if path.suffix and path.suffix not in (".keras", *_HDF5):

@@ -22,6 +22,9 @@ class ProgressWatch(Watch):
         self._console.print(text)
 
     def phase(self, title: str, steps: int, done: int = 0) -> None:
+        if not self._console.is_terminal:
+            self._console.print(title)
+            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._task = self._progress.add_task(title, total=steps, completed=done)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfprune.backend import keras
-from tfprune.errors import ModelError
+from tfprune.errors import ModelError, SliceError
+from tfprune.masking.fit import keep_masks_in_fit
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.update import MaskUpdate
 from tfprune.recipe import TrackSection
@@ -39,7 +40,7 @@ def callbacks(
 
     Raises:
         ModelError: the model is not wrapped.
-        SliceError: slices without validation data, or unknown ones.
+        SliceError: slices or track without validation data, or unknown slices.
         TrackingError: the store does not answer.
 
     Example:
@@ -54,7 +55,8 @@ def callbacks(
         raise ModelError(f"model {model.name!r} carries no masks; wrap it first: tfprune.wrap(model, schedule)")
     specs = parse_slices(slices)
     if validation is None and (specs or track):
-        raise ModelError("slices and track need validation data: callbacks(model, validation=(x, y), ...)")
+        raise SliceError("slices and track need validation data: callbacks(model, validation=(x, y), ...)")
+    keep_masks_in_fit(model)  # a model read from a file has a plain fit
     found: list[keras.callbacks.Callback] = [MaskUpdate()]
     if validation is not None:
         found.append(SliceReport(validation, specs, _tracker(track)))
@@ -68,6 +70,8 @@ class SliceReport(keras.callbacks.Callback):
         baseline: the model as it was when training began.
         evaluations: one an epoch.
     """
+
+    comes_first = True
 
     def __init__(self, validation: Any, specs: Sequence[Any], tracker: Tracker | None) -> None:
         super().__init__()

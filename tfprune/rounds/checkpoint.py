@@ -15,21 +15,24 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from tfprune.backend import keras
-from tfprune.errors import RecipeError, StorageError
+from tfprune.errors import RecipeError, StorageError, nearest
 from tfprune.recipe import Recipe
 from tfprune.results import Evaluation, Round
 from tfprune.rounds.finetune import History
-from tfprune.storage import home, replacing
+from tfprune.storage import home, replacing, sweep
 
 
 @dataclass
@@ -61,6 +64,7 @@ class Ledger:
 
 
 _LEDGER = TypeAdapter(Ledger)
+_UNREADABLE = "is missing or damaged; remove {folder} and run the recipe again"
 
 
 class Workflow:
@@ -82,7 +86,7 @@ class Workflow:
 
     def restore_round(self, number: int, model: keras.Model) -> None:
         """Set a model to the weights of a finished round."""
-        with np.load(self._round(number)) as arrays:
+        with _arrays(self._round(number)) as arrays:
             _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
 
     def keep_progress(self, stretch: str, model: keras.Model, history: History) -> None:
@@ -97,7 +101,7 @@ class Workflow:
         path = self.folder / "progress.npz"
         if not path.exists():
             return []
-        with np.load(path) as arrays:
+        with _arrays(path) as arrays:
             about = json.loads(str(arrays["about"]))
             if about["stretch"] != stretch:
                 return []
@@ -114,7 +118,9 @@ class Workflow:
         return self.folder / f"round-{number:02d}.npz"
 
 
-def open_workflow(recipe: Recipe, fingerprint: str, created: int, *, resume: bool = True) -> Workflow:
+def open_workflow(
+    recipe: Recipe, fingerprint: str, created: int, *, resume: bool = True, only: str | None = None
+) -> Workflow:
     """Take up the latest unfinished workflow of this recipe, or begin a new one.
 
     Args:
@@ -122,17 +128,27 @@ def open_workflow(recipe: Recipe, fingerprint: str, created: int, *, resume: boo
         fingerprint: of data and model; an unfinished workflow on others is left alone.
         created: milliseconds since 1970, for a new one.
         resume: False always begins a new one.
+        only: take up this workflow and no other.
 
     Raises:
-        StorageError: the home cannot be written.
+        StorageError: the home cannot be written, or a workflow in it cannot be read.
+        RecipeError: `only` cannot be taken up: it is finished, at work elsewhere, or was about other data.
     """
     room = home() / "workflows"
-    if resume:
-        for folder in sorted(_folders(room, recipe.name), key=_number, reverse=True):
-            workflow = _take_up(folder, recipe.digest, fingerprint)
-            if workflow is not None:
-                return workflow
-    return _begin(room, recipe, fingerprint, created)
+    try:
+        room.mkdir(parents=True, exist_ok=True)
+        with FileLock(room / ".lock"):  # nobody may take up a workflow between its beginning and its lock
+            sweep(room)
+            if only is not None:
+                return _take_up(room / only, recipe.digest, fingerprint)
+            for folder in sorted(_folders(room, recipe.name), key=_number, reverse=True) if resume else []:
+                with suppress(RecipeError):
+                    return _take_up(folder, recipe.digest, fingerprint)
+            return _begin(room, recipe, fingerprint, created)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {room}: {error.strerror or error}; free some space or set TFPRUNE_HOME"
+        ) from error
 
 
 def unfinished(name: str | None = None) -> Path:
@@ -146,9 +162,9 @@ def unfinished(name: str | None = None) -> Path:
     if name is not None:
         if room / name not in folders:
             known = ", ".join(sorted(folder.name for folder in folders)) or "none"
-            raise RecipeError(f"workflow {name!r}: not in {room}; there: {known}")
+            raise RecipeError(f"workflow {name!r}: not in {room}; there: {known}{nearest(name, known.split(', '))}")
         return room / name
-    waiting = [folder for folder in folders if not _read_ledger(folder).outcome]
+    waiting = [folder for folder in folders if not (_read_ledger(folder).outcome or _is_held(folder))]
     if not waiting:
         raise RecipeError(f"nothing to resume: no unfinished workflow in {room}; start one with tfprune run RECIPE")
     return max(waiting, key=lambda folder: (folder / "ledger.json").stat().st_mtime)
@@ -162,43 +178,67 @@ def _number(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
 
 
-def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow | None:
+def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow:
     lock = FileLock(folder / "lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        return None  # somebody is at work here
-    ledger = _read_ledger(folder)
-    if ledger.outcome or ledger.digest != digest or ledger.fingerprint != fingerprint:
+        raise RecipeError(f"workflow {folder.name!r}: another process is at work on it") from None
+    try:
+        workflow = Workflow(folder, lock)
+        ledger = workflow.ledger
+        if ledger.outcome:
+            raise RecipeError(f"workflow {folder.name!r} is finished; see it with tfprune compare {folder.name}")
+        if ledger.digest != digest or ledger.fingerprint != fingerprint:
+            raise RecipeError(
+                f"workflow {folder.name!r}: its data, model or recipe has changed since; begin anew with tfprune run"
+            )
+        sweep(folder)
+    except BaseException:
         lock.release()
-        return None
-    return Workflow(folder, lock)
+        raise
+    return workflow
 
 
 def _begin(room: Path, recipe: Recipe, fingerprint: str, created: int) -> Workflow:
-    try:
-        room.mkdir(parents=True, exist_ok=True)
-        with FileLock(room / ".lock"):
-            taken = [
-                _number(path) for path in room.glob(f"{recipe.name}-*") if path.name[len(recipe.name) + 1 :].isdigit()
-            ]
-            folder = room / f"{recipe.name}-{max(taken, default=0) + 1}"
-            with replacing(folder) as path:
-                path.mkdir()
-                ledger = Ledger(folder.name, uuid.uuid4().hex, recipe.digest, fingerprint, created)
-                (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-                (path / "ledger.json").write_bytes(_LEDGER.dump_json(ledger, indent=1))
-            lock = FileLock(folder / "lock")
-            lock.acquire(timeout=0)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {room}: {error.strerror or error}; free some space or set TFPRUNE_HOME"
-        ) from error
+    taken = [_number(path) for path in room.glob(f"{recipe.name}-*") if path.name[len(recipe.name) + 1 :].isdigit()]
+    folder = room / f"{recipe.name}-{max(taken, default=0) + 1}"
+    with replacing(folder) as path:
+        path.mkdir()
+        ledger = Ledger(folder.name, uuid.uuid4().hex, recipe.digest, fingerprint, created)
+        (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        (path / "ledger.json").write_bytes(_LEDGER.dump_json(ledger, indent=1))
+    lock = FileLock(folder / "lock")
+    lock.acquire(timeout=0)
     return Workflow(folder, lock)
 
 
+def _is_held(folder: Path) -> bool:
+    """Whether a process is at work in a folder."""
+    lock = FileLock(folder / "lock")
+    try:
+        with lock.acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _read_ledger(folder: Path) -> Ledger:
-    return _LEDGER.validate_json((folder / "ledger.json").read_bytes())
+    path = folder / "ledger.json"
+    try:
+        return _LEDGER.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise StorageError(f"{path}: {_UNREADABLE.format(folder=folder)}") from error
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Arrays as they were written; whatever is wrong with their file becomes one line."""
+    try:
+        with np.load(path) as arrays:
+            yield arrays
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise StorageError(f"{path}: {_UNREADABLE.format(folder=path.parent)}") from error
 
 
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import keras, reset_layer_randomness
+from tfprune.data.augment import augment
 from tfprune.data.splits import Split
 from tfprune.errors import DataError, Interrupted, TrainingError
 from tfprune.recipe import Recipe, TrainSection
@@ -71,7 +72,7 @@ def train(
     watch: Watch,
     stop_asked: Callable[[], bool],
     keep: Callable[[History], None],
-    extra: tuple[keras.callbacks.Callback, ...] = (),
+    augmentations: Sequence[str] = (),
 ) -> History:
     """Train a compiled model from the epoch after `history` to the last.
 
@@ -85,7 +86,7 @@ def train(
         history: one dict an epoch done before.
         stop_asked: looked at after each batch.
         keep: called with the history after each epoch.
-        extra: further callbacks.
+        augmentations: names of random changes to the images.
 
     Returns:
         The whole history.
@@ -99,11 +100,9 @@ def train(
     follow = _Follow(rate, steps, epochs, watch, stop_asked)
     for epoch in range(len(history), epochs):
         reset_layer_randomness(model, seed * 10_007 + epoch)
-        batches = split.epoch(batch_size, seed=seed, epoch=epoch)
+        batches = augment(split.epoch(batch_size, seed=seed, epoch=epoch), augmentations, seed=seed, epoch=epoch)
         start = time.time()
-        figures = model.fit(
-            batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[*extra, follow], verbose=0
-        ).history
+        figures = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[follow], verbose=0).history
         row = {name: float(values[-1]) for name, values in figures.items()}
         if not math.isfinite(row["loss"]):
             raise TrainingError(

@@ -21,7 +21,7 @@ from tfprune.data.load import from_arrays, load_data
 from tfprune.data.splits import Data, Split
 from tfprune.errors import Interrupted, RecipeError, SliceError, nearest
 from tfprune.masking.masked import masked_layers
-from tfprune.masking.schedule import Schedule, round_schedule
+from tfprune.masking.schedule import ConstantSparsity, Schedule, round_schedule
 from tfprune.masking.update import sparsity_of
 from tfprune.masking.wrap import retarget, strip, wrap
 from tfprune.models.checks import check_fits
@@ -85,27 +85,30 @@ def execute(
     model: keras.Model | None = None,
     data: Any = None,
     resume: bool = True,
+    only: str | None = None,
     watch: Watch | None = None,
 ) -> RunResult:
-    """`run` for a recipe that is read already, with somebody looking on."""
+    """`run` for a recipe that is read already, with somebody looking on; `only` names the workflow to go on with."""
     watch = watch or Watch()
     make_deterministic(recipe.seed)
     watch.note("loading data and model")
     parts = _data(recipe, data)
     dense = _model(recipe, model, parts)
     _check_slices(recipe, parts)
+    wrap(dense, ConstantSparsity(final_sparsity=0.0), layers=recipe.prune.layers)  # refuses before any training
     tracker = Tracker(recipe.track)
     fingerprint = _fingerprint(dense, parts)
-    with closing(open_workflow(recipe, fingerprint, now(), resume=resume)) as workflow, _interrupts() as stop_asked:
+    opened = open_workflow(recipe, fingerprint, now(), resume=resume, only=only)
+    with closing(opened) as workflow, _interrupts() as stop_asked:
         if workflow.ledger.rounds or (workflow.folder / "progress.npz").exists():
             watch.note(f"going on with {workflow.ledger.name}")
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
-        tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
         trained = recipe.model.is_trained if model is None and recipe.model else True
         try:
+            tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
             return _Run(recipe, parts, workflow, tracker, watch, stop_asked).all(dense, trained)
-        except (Interrupted, KeyboardInterrupt):
-            tracker.pause()
+        except BaseException as error:
+            tracker.leave_open("KILLED" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "FAILED")
             raise
 
 
@@ -199,6 +202,7 @@ class _Run:
                 watch=self.watch,
                 stop_asked=self.stop_asked,
                 keep=keep,
+                augmentations=self.recipe.train.augment,
             )
         finally:
             self.watch.phase_done()
@@ -215,7 +219,8 @@ class _Run:
             sparsity=sparsity_of(masked_layers(pruned)),
             share=step.share,
             evaluation=evaluation,
-            measurement=replace(measure(pruned), layers=()),
+            # Of the plain model: masked weights may be -0.0, which is zero but compresses worse.
+            measurement=replace(measure(self._plain(pruned)), layers=()),
             verdict=verdict,
             history=tuple(history),
             seconds=round(sum(each["seconds"] for each in history), 3),

@@ -10,6 +10,8 @@ from tfprune.results import Evaluation, Round, Verdict
 
 # Drops are quotients of counts; this much is rounding, not accuracy.
 _ROUNDING = 1e-9
+# A tensor is pruned to the nearest whole weight, so a small model may miss its target by this much.
+_WHOLE_WEIGHTS = 0.005
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,11 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
     final, stop = recipe.prune.target.sparsity, recipe.stop
     best, last = best_round(rounds), rounds[-1]
     if best.sparsity >= final or (best.number and best.target >= final):
-        return Halt(
-            True,
-            f"the target of {final:.0%} sparsity is reached" if best.number else "the model is that sparse already",
-        )
+        if not best.number:
+            return Halt(True, "the model is that sparse already")
+        if best.sparsity < final - _WHOLE_WEIGHTS:
+            return Halt(False, f"every tensor keeps a weight, so {best.sparsity:.1%} sparsity is all there is")
+        return Halt(True, f"the target of {final:.0%} sparsity is reached")
     failures = _failures_in_a_row(rounds)
     if failures >= stop.patience:
         return Halt(False, f"{failures} rounds in a row failed their gates")

@@ -35,7 +35,7 @@ def parse_slices(slices: Sequence[Any]) -> tuple[SliceSpec, ...]:
         SliceError: anything else.
     """
     try:
-        return _SPECS.validate_python(tuple(slices))
+        return _SPECS.validate_python(slices)
     except ValidationError as error:
         raise SliceError(
             f"slices {slices!r}: expected 'classes', {{'rarest': SHARE}} or {{'hardest': SHARE}} with a share in (0, 1]"

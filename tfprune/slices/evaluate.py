@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
-from tfprune.errors import DataError
+from tfprune.errors import DataError, ModelError
 from tfprune.results import Evaluation, SliceScore
 from tfprune.slices.define import Slice, define_slices, parse_slices
 
@@ -42,27 +42,46 @@ def answer(model: keras.Model, batches: tf.data.Dataset) -> Answers:
         Small arrays in the order of the batches; the outputs themselves are not kept.
 
     Raises:
-        DataError: no example, or outputs that are not numbers.
+        DataError: no example, outputs that are not numbers, or labels that are not the outputs' indices.
+        ModelError: outputs of another shape.
     """
     parts = [_answer_batch(model.predict_on_batch(x), np.asarray(y)) for x, y in batches]
     if not parts:
         raise DataError("there is no example to evaluate on")
-    return Answers(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    labels, correct, as_given, as_logits, alike = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # Told by all batches together: a few rows of logits may look like probabilities by chance.
+    true, other = (as_given if alike.all() else as_logits).T
+    margin, loss = true - other, -np.log(np.clip(true, 1e-7, 1.0))
+    return Answers(labels, correct, margin.astype(np.float32), loss.astype(np.float32))
 
 
-def _answer_batch(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    outputs = np.asarray(outputs, np.float64)
+def _answer_batch(answered: Any, labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    shape: tuple[int, ...] = getattr(answered, "shape", ())
+    if len(shape) != 2 or shape[1] < 2:
+        raise ModelError(f"expected a model with one output of shape (batch, classes), but got {shape or 'several'}")
+    outputs = np.asarray(answered, np.float64)
     if not np.isfinite(outputs).all():
         raise DataError("the model answers NaN or infinity; check the data for NaN and the training for divergence")
+    if labels.size != len(outputs) or not ((labels >= 0) & (labels < outputs.shape[1])).all():
+        raise DataError(f"y must hold class indices from 0 to {outputs.shape[1] - 1}, but got {_example_of(labels)}")
     labels = labels.astype(np.int64).reshape(-1)
-    probabilities = outputs if looks_like_probabilities(outputs) else _softmax(outputs)
+    correct = outputs.argmax(axis=1) == labels
+    alike = np.full(len(labels), looks_like_probabilities(outputs))
+    return labels, correct, _true_and_other(outputs, labels), _true_and_other(_softmax(outputs), labels), alike
+
+
+def _true_and_other(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n, 2): the probability of the true class and the highest other one."""
     rows = np.arange(len(labels))
-    true = probabilities[rows, labels]
     others = probabilities.copy()
     others[rows, labels] = -np.inf
-    margin = (true - others.max(axis=1)).astype(np.float32)
-    loss = -np.log(np.clip(true, 1e-7, 1.0)).astype(np.float32)
-    return labels, outputs.argmax(axis=1) == labels, margin, loss
+    return np.stack([probabilities[rows, labels], others.max(axis=1)], axis=1)
+
+
+def _example_of(labels: np.ndarray) -> str:
+    if labels.ndim > 1 and labels.shape[1] > 1:
+        return f"shape {labels.shape}; turn one-hot labels into indices with y.argmax(axis=1)"
+    return f"{labels.min()} to {labels.max()}"
 
 
 def looks_like_probabilities(outputs: np.ndarray) -> bool:
@@ -76,7 +95,13 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def score(answers: Answers, slices: Sequence[Slice] = (), baseline: Answers | None = None) -> Evaluation:
-    """Accuracy, whole and by slice, and the drop against a baseline on the same examples."""
+    """Accuracy, whole and by slice, and the drop against a baseline on the same examples.
+
+    Raises:
+        DataError: the baseline answered other examples.
+    """
+    if baseline is not None and not np.array_equal(baseline.labels, answers.labels):
+        raise DataError("the data comes in another order each time it is read; do not shuffle it for an evaluation")
     drop = None if baseline is None else _accuracy(baseline.correct) - _accuracy(answers.correct)
     scores = []
     for each in slices:
@@ -109,7 +134,8 @@ def evaluate(
         Accuracies in [0, 1], with support, and drops where there is a baseline.
 
     Raises:
-        DataError: no example.
+        DataError: no example, labels that are no class indices, or data in another order for the baseline.
+        ModelError: not one output of shape (batch, classes).
         SliceError: an unknown slice or one without an example.
 
     Example:

@@ -1,0 +1,212 @@
+"""Gates and next steps, over simulated rounds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import tiny_workflow
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfprune.recipe import Recipe, StopSection, parse
+from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
+from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step, planned_targets
+
+WEIGHT = Measurement(parameters=100, nonzero=100, prunable=100, zeros=0, macs=1, bytes=1, gzipped_bytes=1)
+
+
+def evaluation(accuracy: float = 0.9, drop: float | None = 0.0, *slices: SliceScore) -> Evaluation:
+    return Evaluation(accuracy, 0.1, 100, drop, slices)
+
+
+def made(number: int, step: Step, sparsity: float, passed: bool) -> Round:
+    return Round(number, step.parent, step.target, sparsity, step.share, evaluation(), WEIGHT, Verdict(passed))
+
+
+def simulate(recipe: Recipe, passes, start: float = 0.0, weights: int = 10**6) -> tuple[list[Round], Halt]:
+    """Play rounds until the end; `passes` says which sparsities keep their promises."""
+    rounds = [made(0, Step(0, 0.0, 0.0), start, True)]
+    while isinstance(step := next_step(rounds, recipe), Step):
+        assert len(rounds) <= recipe.max_rounds, "it goes on for ever"
+        sparsity = max(round(step.target * weights) / weights, start)
+        rounds.append(made(len(rounds), step, sparsity, passes(sparsity, len(rounds))))
+    return rounds, step
+
+
+def the_recipe(**changes) -> Recipe:
+    return parse(tiny_workflow.recipe(**changes))
+
+
+shares = st.floats(0.01, 0.99)
+recipes = st.builds(
+    lambda target, rounds, most, patience, min_step: the_recipe(
+        prune__target={"sparsity": target},
+        prune__rounds=rounds,
+        stop={"max_rounds": most, "patience": patience, "min_step": min_step},
+    ),
+    shares,
+    st.integers(1, 8),
+    st.one_of(st.none(), st.integers(1, 20)),
+    st.integers(1, 6),
+    st.floats(0, 0.5),
+)
+
+
+# ------------------------------------------------------------------------------------------ whole sequences
+
+
+@settings(max_examples=200, deadline=None)
+@given(recipes, st.floats(0, 1), st.lists(st.booleans(), max_size=20), st.floats(0, 0.5), st.sampled_from([30, 10**6]))
+def test_every_sequence_keeps_the_rules(recipe, limit, luck, start, weights):
+    def passes(sparsity, number):
+        return luck[number] if number < len(luck) else sparsity <= limit
+
+    rounds, halt = simulate(recipe, passes, start, weights)
+    final = recipe.prune.target.sparsity
+    for before, each in pairwise(rounds):
+        earlier = rounds[: each.number]
+        assert each.parent == best_round(earlier).number
+        assert best_round(earlier).sparsity < each.target <= final + 1e-12
+        assert each.target == pytest.approx(1 - (1 - rounds[each.parent].sparsity) * (1 - each.share))
+        if not before.verdict.passed:
+            # Half the step again, or less where the target is nearer.
+            assert each.share <= before.share / 2 * 1.02
+    best = best_round(rounds)
+    passed = [each for each in rounds if each.verdict.passed]
+    assert best.sparsity == max(each.sparsity for each in passed)
+    assert halt.target_met == (best.sparsity >= final or (best.target >= final and best.sparsity >= final - 0.005))
+    assert halt.reason
+
+
+@settings(max_examples=100, deadline=None)
+@given(recipes, st.floats(0, 1))
+def test_a_limit_ends_for_a_reason_that_is_true(recipe, limit):
+    rounds, halt = simulate(recipe, lambda sparsity, _: sparsity <= limit)
+    failed = 0
+    for each in reversed(rounds):
+        if each.verdict.passed:
+            break
+        failed += 1
+    if halt.target_met:
+        assert best_round(rounds).target == pytest.approx(recipe.prune.target.sparsity)
+    elif "in a row" in halt.reason:
+        assert failed == recipe.stop.patience
+    elif "rounds are used" in halt.reason:
+        assert len(rounds) - 1 == recipe.max_rounds
+    else:
+        assert failed and rounds[-1].share / 2 < recipe.stop.min_step
+
+
+def test_equal_steps_when_every_gate_holds():
+    recipe = the_recipe(prune__target={"sparsity": 0.9}, prune__rounds=4)
+    rounds, halt = simulate(recipe, lambda *_: True)
+    assert [each.target for each in rounds] == pytest.approx(planned_targets(recipe), abs=1e-5)
+    assert [each.share for each in rounds[1:]] == pytest.approx([1 - 0.1**0.25] * 4, rel=1e-4)
+    assert halt == Halt(True, "the target of 90% sparsity is reached")
+
+
+def test_a_failure_halves_the_step_from_the_last_that_passed():
+    recipe = the_recipe(prune__target={"sparsity": 0.75}, prune__rounds=2, stop={"min_step": 0.01})
+    rounds, halt = simulate(recipe, lambda sparsity, _: sparsity <= 0.63)
+    assert [each.sparsity for each in rounds] == pytest.approx([0, 0.5, 0.75, 0.625, 0.71875])
+    assert [each.parent for each in rounds] == [0, 0, 1, 1, 3]
+    assert [each.verdict.passed for each in rounds] == [True, True, False, True, False]
+    assert best_round(rounds).number == 3, "the furthest, not the last"
+    assert halt == Halt(False, "all 4 rounds are used")
+
+
+@pytest.mark.parametrize(
+    ("stop", "count", "reason"),
+    [
+        ({"patience": 2, "max_rounds": 9, "min_step": 0}, 2, "2 rounds in a row failed their gates"),
+        ({"max_rounds": 3, "min_step": 0}, 3, "all 3 rounds are used"),
+        ({"min_step": 0.2}, 1, "a step under 20% of the remaining weights is too small to retry"),
+    ],
+)
+def test_giving_up(stop, count, reason):
+    rounds, halt = simulate(the_recipe(stop=stop), lambda *_: False)
+    assert (len(rounds) - 1, halt) == (count, Halt(False, reason))
+    assert best_round(rounds).number == 0
+
+
+def test_nothing_to_do():
+    rounds, halt = simulate(the_recipe(), lambda *_: True, start=0.7)
+    assert (len(rounds), halt) == (1, Halt(True, "the model is that sparse already"))
+
+
+def test_steps_count_from_the_zeros_that_are_there():
+    rounds, _ = simulate(the_recipe(), lambda *_: True, start=0.4)
+    assert [each.target for each in rounds[1:]] == pytest.approx([1 - (0.6 * 0.4) ** 0.5, 0.6], abs=1e-5)
+
+
+def test_a_target_beyond_the_last_weights_is_not_called_met():
+    recipe = the_recipe(prune__target={"sparsity": 0.99}, prune__rounds=1)
+    dense, step = made(0, Step(0, 0.0, 0.0), 0.0, True), Step(0, 0.99, 0.99)
+    assert next_step([dense, made(1, step, 0.875, True)], recipe) == Halt(
+        False, "every tensor keeps a weight, so 87.5% sparsity is all there is"
+    )
+    assert next_step([dense, made(1, step, 0.9899, True)], recipe).target_met
+
+
+@given(recipes)
+def test_planned_targets_rise_to_the_target(recipe):
+    targets = planned_targets(recipe)
+    assert targets[0] == 0 and targets[-1] == pytest.approx(recipe.prune.target.sparsity)
+    assert all(before < after for before, after in pairwise(targets))
+
+
+# -------------------------------------------------------------------------------------------------- gates
+
+
+DENSE = evaluation(0.8, None)
+
+
+def verdict(drop: float, *slices: SliceScore, **stop) -> Verdict:
+    return judge(evaluation(0.8 - drop, drop, *slices), DENSE, StopSection(**{"max_drop": None, **stop}))
+
+
+@given(st.integers(1, 500), st.integers(0, 500), st.integers(0, 500))
+def test_max_drop_counts_its_limit_as_kept(size, lost, allowed):
+    lost, allowed = lost % size, allowed % size
+    dense, now = size / size, (size - lost) / size
+    stop = StopSection(max_drop=allowed / size)
+    assert judge(evaluation(now, dense - now), evaluation(dense, None), stop).passed == (lost <= allowed)
+
+
+def test_max_drop():
+    assert verdict(0.02, max_drop=0.02) == Verdict(True)
+    assert verdict(-0.5, max_drop=0.0) == Verdict(True)
+    assert verdict(0.021, max_drop=0.02) == Verdict(False, ("accuracy fell by 2.1 points (at most 2.0 points)",))
+    assert verdict(0.7) == Verdict(True), "null lifts the gate"
+
+
+def test_max_relative_drop():
+    assert verdict(0.08, max_relative_drop=0.1) == Verdict(True)
+    assert verdict(0.1, max_relative_drop=0.1) == Verdict(False, ("accuracy fell by 12.5% of itself (at most 10.0%)",))
+    hopeless = judge(evaluation(0.0, 0.0), evaluation(0.0, None), StopSection(max_relative_drop=0.1))
+    assert hopeless.passed
+
+
+def test_slices_above_the_minimum_size_are_gated():
+    big, small = SliceScore("class_1", 20, 0.5, 0.11), SliceScore("class_2", 19, 0.1, 0.9)
+    assert verdict(0, big, small, max_slice_drop=0.1, min_slice_size=20) == Verdict(
+        False, ("slice class_1 fell by 11.0 points on 20 examples (at most 10.0 points)",)
+    )
+    assert verdict(0, SliceScore("class_1", 20, 0.5, 0.1), max_slice_drop=0.1).passed
+    assert verdict(0, big, small).passed, "without max_slice_drop nobody is gated"
+
+
+def test_slice_drops_name_even_the_small_ones():
+    small = SliceScore("class_2", 3, 0.1, 1 / 3)
+    assert verdict(0, small, slice_drops={"class_2": 0.25}) == Verdict(
+        False, ("slice class_2 fell by 33.3 points on 3 examples (at most 25.0 points)",)
+    )
+    assert verdict(0, small, slice_drops={"class_2": 0.34}, max_slice_drop=0.0, min_slice_size=1).passed
+    assert verdict(0, small, slice_drops={"class_1": 0.0}).passed
+
+
+def test_every_gate_that_failed_is_named():
+    slices = SliceScore("a", 50, 0.1, 0.5), SliceScore("b", 50, 0.1, 0.6)
+    reasons = verdict(0.3, *slices, max_drop=0.1, max_relative_drop=0.1, max_slice_drop=0.1).reasons
+    assert [each.split(" fell")[0] for each in reasons] == ["accuracy", "accuracy", "slice a", "slice b"]

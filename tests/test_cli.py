@@ -1,0 +1,270 @@
+"""Every verb from outside: what it prints where, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import urllib.request
+from pathlib import Path
+
+import pytest
+import tiny_workflow
+
+import tfprune
+from tfprune.cli import main
+
+VERBS = ["run", "resume", "compare", "inspect", "schedules", "schedules draw", "ui"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    return tiny_workflow.finished(tmp_path_factory)
+
+
+@pytest.fixture
+def home(tmp_path_factory, monkeypatch) -> Path:
+    home = tiny_workflow.warm_home(tmp_path_factory)
+    monkeypatch.setenv("TFPRUNE_HOME", str(home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return home
+
+
+@pytest.fixture
+def recorded(finished, monkeypatch) -> dict:
+    """The result of a workflow in whose home the verbs look around."""
+    folder, result = finished
+    monkeypatch.setenv("TFPRUNE_HOME", str(folder / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return result
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """The command line in this process: exit code, standard output, standard error."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["tfprune", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+            raise SystemExit(0)
+        out, err = capfd.readouterr()
+        assert "Traceback" not in out + err
+        return end.value.code or 0, out, err
+
+    return call
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_an_example(verb, cli):
+    code, out, _ = cli(*verb.split(), "--help")
+    assert code == 0
+    assert re.search(rf"Example: tfprune {verb}", out)
+    assert "--json" in out
+
+
+def test_bare_names_every_verb(cli):
+    code, out, err = cli()
+    assert code == 2
+    assert all(verb.split()[0] in out + err for verb in VERBS)
+
+
+# ------------------------------------------------------------------------------------------------ run
+
+
+def test_run_prints_json_and_nothing_else(finished):
+    _, result = finished
+    assert (result["workflow"], result["target_met"], result["best"]) == ("tiny-1", True, 2)
+    assert "model" not in result
+    assert Path(result["directory"], "model.keras").is_file()
+
+
+def test_run_in_a_terminal(home, cli, tmp_path):
+    path = tiny_workflow.write(tmp_path / "recipe.yaml", name="shown", track__models=False)
+    code, out, err = cli("run", path)
+    assert code == 0
+    assert "shown-1" in out and "r02" in out and "Target met" in out and "test split" in out
+    assert "compare in a browser: tfprune ui" in out
+    assert "loading data and model" in err and "r01: sparsity" in err, "progress goes to standard error"
+    assert "r01: sparsity" not in out and "loading" not in out
+    assert f"model: {home / 'workflows' / 'shown-1' / 'model.keras'}\n" in out
+
+
+def test_gates_that_failed_are_exit_code_1(home, cli, tmp_path):
+    path = tiny_workflow.write(tmp_path / "recipe.yaml", name="failing", track__models=False)
+    changes = ["--set", "stop={max_drop: 0.0, patience: 1}", "--set", "prune={rounds: 1, target: {sparsity: 0.98}}"]
+    changes += ["--set", "train.epochs=8", "--set", "finetune={epochs: 1, learning_rate: 1.0e-9}"]
+    code, out, _ = cli("run", path, *changes, "--json")
+    result = json.loads(out)
+    assert (code, result["target_met"], result["best"]) == (1, False, 0)
+    assert result["rounds"][1]["target"] == pytest.approx(0.98), "--set was heard"
+
+
+def test_set_refuses_what_a_file_would(cli, tmp_path):
+    path = tiny_workflow.write(tmp_path / "recipe.yaml")
+    code, out, err = cli("run", path, "--set", "prune.target.sparsity=1.5")
+    assert (code, out) == (2, "")
+    assert "prune.target.sparsity: got 1.5" in err and err.count("\n") == 1
+
+
+# -------------------------------------------------------------------------------------- compare, inspect
+
+
+def test_compare(recorded, cli):
+    code, out, _ = cli("compare", "tiny-1")
+    assert code == 0
+    assert recorded["outcome"].split(";")[0] in " ".join(out.split())
+    assert "tiny-1 dense" in out and "tiny-1 r02" in out and "class_2" in out
+    code, out, err = cli("compare", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {"tiny-1": {"outcome": recorded["outcome"], "rounds": recorded["rounds"]}}
+
+
+def test_compare_two(home, cli, tmp_path):
+    path = tiny_workflow.write(
+        tmp_path / "recipe.yaml",
+        name="pair",
+        train__epochs=1,
+        finetune__epochs=1,
+        track__models=False,
+        track__experiment="pairs",
+        prune__rounds=1,
+    )
+    for seed in (1, 2):
+        assert cli("run", path, "--set", f"seed={seed}")[0] == 0
+    code, out, _ = cli("compare", "--experiment", "pairs", "--json")
+    assert code == 0
+    assert list(json.loads(out)) == ["pair-2", "pair-1"], "the latest two"
+    code, out, _ = cli("compare", "pair-1", "pair-2", "--experiment", "pairs")
+    header = next(line for line in out.splitlines() if "examples" in line)
+    assert re.findall(r"pair-\d \w+", header) == ["pair-1 dense", "pair-1 r01", "pair-2 dense", "pair-2 r01"]
+
+
+def test_json_stays_plain_where_colours_are_forced(finished):
+    folder, result = finished
+    done = tiny_workflow.tfprune(folder, folder / "home", "compare", "--json", FORCE_COLOR="1", COLUMNS="20")
+    assert json.loads(done.stdout)["tiny-1"]["outcome"] == result["outcome"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_inspect_a_recipe_a_model_and_a_wrapped_model(recorded, cli, tmp_path):
+    recipe = tiny_workflow.write(tmp_path / "recipe.yaml")
+    wrapped = tfprune.wrap(tiny_workflow.build((8,), 3), tfprune.ConstantSparsity(final_sparsity=0.5))
+    wrapped.save(tmp_path / "wrapped.keras")
+    best = Path(recorded["directory"], "model.keras")
+    found = {}
+    for name in (recipe, best, tmp_path / "wrapped.keras"):
+        code, out, err = cli("inspect", name, "--json")
+        assert (code, err) == (0, "")
+        found[name] = json.loads(out)
+    assert {each["prunable"] for each in found.values()} == {8 * 16 + 16 * 16 + 16 * 3}
+    assert {each["macs"] for each in found.values()} == {432}
+    assert found[recipe]["zeros"] == 0
+    assert found[best]["zeros"] / 432 == recorded["rounds"][2]["sparsity"]
+    assert [each["name"] for each in found[tmp_path / "wrapped.keras"]["layers"] if each["prunable"]] == [
+        "first",
+        "second",
+        "last",
+    ]
+    code, out, _ = cli("inspect", best)
+    assert "BatchNormalization" in out and "432 MACs" in out
+
+
+def test_inspect_a_shipped_recipe(cli):
+    code, out, _ = cli("inspect", "digits", "--json")
+    assert code == 0 and json.loads(out)["prunable"] > 10_000
+
+
+# ------------------------------------------------------------------------------------------- schedules, ui
+
+
+def test_schedules(cli):
+    code, out, err = cli("schedules", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["digits"]["prune"]["rounds"] == 4
+    code, out, _ = cli("schedules")
+    assert re.search(r"digits .* digits-cnn .* 92% .* 4 ", out)
+
+
+def test_draw(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("schedules", "draw", "digits", "--json", "--set", "prune.target.sparsity=0.75")
+    content = json.loads(out)
+    assert (code, err, content["file"]) == (0, "", None)
+    assert content["targets"][-1] == pytest.approx(0.75) and content["points"][-1] == [4, pytest.approx(0.75)]
+    assert not list(tmp_path.iterdir())
+    code, out, _ = cli("schedules", "draw", "digits", "-o", "deep/plan.svg")
+    assert code == 0 and "drawn to deep/plan.svg" in out
+    assert (tmp_path / "deep" / "plan.svg").read_text().startswith("<?xml")
+    assert cli("schedules", "draw", "digits")[0] == 0
+    assert (tmp_path / "digits-schedule.png").is_file()
+    code, out, err = cli("schedules", "draw", "digits", "-o", "plan.txt")
+    assert (code, out) == (2, "") and "the ending must be one of" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_ui_serves_until_it_is_stopped(number, code, finished):
+    folder, _ = finished
+    process = tiny_workflow.start(folder, folder / "home", "ui", "--port", "0")
+    line = process.stdout.readline()
+    url = line.removeprefix("runs: ").strip()
+    assert re.fullmatch(r"http://127.0.0.1:\d+/#/experiments/\d+/runs\?workflowType=machine_learning", url), line
+    assert urllib.request.urlopen(url.partition("/#")[0] + "/health", timeout=10).read() == b"OK"
+    os.kill(process.pid, number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in out + err
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url.partition("/#")[0] + "/health", timeout=2)
+
+
+def test_ui_as_json(finished):
+    folder, _ = finished
+    process = tiny_workflow.start(folder, folder / "home", "ui", "--port", "0", "--json")
+    text = ""
+    while not text.rstrip().endswith("}"):
+        text += process.stdout.readline()
+    server = json.loads(text)
+    os.kill(server["pid"], signal.SIGTERM)  # the server itself ends: so does the verb
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "") and "Traceback" not in err
+
+
+# ------------------------------------------------------------------------------------------------ mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "digist"], "did you mean 'digits'?"),
+        (["run", "nowhere.yaml"], "no such file"),
+        (["inspect", "nowhere.keras"], "there is no such model file"),
+        (["schedules", "draw", "digist"], "did you mean 'digits'?"),
+        (["compare", "tiny-9"], "did you mean 'tiny-1'?"),
+        (["resume", "tiny-9"], "workflow 'tiny-9': not in "),
+        (["resume"], "nothing to resume"),
+        (["compare", "--experiment", "none"], "there is no experiment 'none'"),
+        (["ui", "--experiment", "none"], "there is no experiment 'none'"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_one_line(arguments, words, recorded, cli):
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and words in err and err.count("\n") == 1
+
+
+def test_unknown_options_are_exit_code_2(cli):
+    for arguments in (["run"], ["run", "digits", "--no-such"], ["rnu"], ["ui", "--port", "x"]):
+        code, out, _ = cli(*arguments)
+        assert (code, out) == (2, "")
+
+
+def test_a_fault_of_our_own_is_one_line_and_exit_code_3(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("tfprune.recipe.names", lambda: 1 / 0)
+    code, out, err = cli("schedules")
+    assert (code, out) == (3, "")
+    assert err.startswith("internal error: ZeroDivisionError") and err.count("\n") == 1
