@@ -1,7 +1,7 @@
 """The main job, measured: accuracy and slices kept against weights removed, over several seeds.
 
-    .venv/bin/python benchmarks/main_job.py                      digits and start-up
-    .venv/bin/python benchmarks/main_job.py --cifar DATA MODEL   CIFAR-10 and the MLPerf Tiny ResNet-8 as well
+    .venv/bin/python benchmarks/main_job.py                      start-up and digits
+    .venv/bin/python benchmarks/main_job.py --cifar DATA MODEL   CIFAR-10 and the MLPerf Tiny ResNet-8
 
 Each seed splits, trains and prunes anew. Rounds are chosen on the validation split; the figures are from the
 test split. Printed are the median over the seeds and, behind it, the lowest and the highest.
@@ -33,16 +33,14 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["TFPRUNE_HOME"] = home
-        start_up(given.seeds)
-        workflow("digits", recipes.load("digits"), given.seeds)
         if given.cifar:
             data, model = map(Path, given.cifar)
-            files = [
-                f"data.path={data}/train-*.tfrecord",
-                f"data.test_path={data}/test.tfrecord",
-                f"model.file={model}",
-            ]
-            workflow("CIFAR-10, ResNet-8", recipes.load(CIFAR, files), given.seeds)
+            files = [f"data.path={data}/train-*.tfrecord", f"data.test_path={data}/test.tfrecord"]
+            recipe = recipes.load(CIFAR, [*files, f"model.file={model}"])
+            workflow("CIFAR-10, ResNet-8", recipe, given.seeds)
+        else:
+            start_up(given.seeds)
+            workflow("digits", recipes.load("digits"), given.seeds)
 
 
 def start_up(repeats: int) -> None:

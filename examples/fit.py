@@ -1,4 +1,4 @@
-"""Prune inside your own model.fit: any optimizer, loss and callbacks, and slices of the validation data after each epoch.
+"""Prune inside your own model.fit, and see the slices of the validation data after each epoch.
 
 .venv/bin/python examples/fit.py
 """

@@ -234,7 +234,7 @@ class TrainSection(Section):
         learning_rate: at the start.
         decay: how it falls over the whole training: ``cosine`` to zero, ``step`` (a tenth after one half and
             again after three quarters), or ``constant``.
-        augment: random changes of images, here and in fine-tuning: ``flip`` left to right, ``shift`` by up to an eighth.
+        augment: random changes of images, here and in fine-tuning: ``flip`` sideways, ``shift`` by up to an eighth.
     """
 
     epochs: Count = 20

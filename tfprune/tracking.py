@@ -45,7 +45,8 @@ from tfprune.results import Evaluation, Round, RunResult
 from tfprune.storage import home, replacing
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
-    logging.getLogger(_logger).setLevel(logging.ERROR)
+    # Errors come to us as exceptions; MLflow would print their tracebacks besides.
+    logging.getLogger(_logger).setLevel(logging.CRITICAL)
 
 _COLOURS = (
     "#555555",
@@ -446,7 +447,7 @@ def _speaking_of(uri: str) -> Iterator[None]:
     except ImportError as error:
         raise DependencyError(f"the tracking store {uri} needs a driver: pip install {error.name}") from error
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        text = " ".join(str(error).split())
+        text = " ".join(re.split(r"\[SQL:|\(Background", str(error))[0].split())  # without the statement and a link
         if "disk is full" in text or "readonly database" in text:
             raise StorageError(f"cannot write records to {uri}: {text[:120]}; free some space") from error
         raise TrackingError(f"the tracking store {uri} refuses: {text[:300]}") from error

@@ -63,5 +63,5 @@ def test_a_bad_ending_writes_nothing(tmp_path):
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot write .*picture.png"):
+    with pytest.raises(StorageError, match=r"cannot write .*picture\.png"):
         save_figure(draw_schedule(the_recipe(), [(0, 0.0)]), tmp_path / "file" / "picture.png")

@@ -150,7 +150,8 @@ def test_layers():
         ["norm", "BatchNormalization", "8", "16", "0", "no prunable weight"],
     ]
     assert measurement_sentence(weight) == (
-        "1,016 parameters, 900 of them prunable and 50.0% of those zero; 5,000 MACs; 4.06 MB of weights, 2.00 MB gzipped."
+        "1,016 parameters, 900 of them prunable and 50.0% of those zero; 5,000 MACs; "
+        "4.06 MB of weights, 2.00 MB gzipped."
     )
 
 
