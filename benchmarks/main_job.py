@@ -56,7 +56,7 @@ def start_up(repeats: int) -> None:
 
 def workflow(title: str, recipe: recipes.Recipe, seeds: int) -> None:
     """Run a recipe with several seeds and show what was lost and what was saved."""
-    from tfprune.rounds.loop import execute
+    from tfprune.rounds.start import execute
 
     rows: list[dict[str, float]] = []
     for seed in range(seeds):

@@ -35,7 +35,7 @@ ROOMS = (
 
 DOORS = {
     "keras_tuner": set(),
-    "mlflow": {"tfprune.tracking"},
+    "mlflow": {"tfprune.tracking.store"},
     "tensorflow": {"tfprune.backend"},
     "tensorflow_model_optimization": {"tfprune.masking.masked"},
     "tf_keras": {"tfprune.backend"},

@@ -16,6 +16,8 @@ import tiny_workflow
 from mlflow import MlflowClient
 
 from tfprune.cli import main
+from tfprune.recipe import TrackSection
+from tfprune.tracking.store import Tracker
 
 
 @pytest.fixture
@@ -68,6 +70,11 @@ def npz(path: Path, x=None, y=None) -> dict:
 
 def test_a_missing_data_file(refuse, tmp_path):
     assert "none.npz: no such file" in refuse(data={"source": "npz", "path": str(tmp_path / "none.npz")})
+
+
+def test_an_export_path_of_another_kind(refuse, tmp_path):
+    words = "cannot write '.onnx'; possible are"
+    assert words in refuse(export={"path": str(tmp_path / "model.onnx")})
 
 
 def test_a_data_file_of_another_kind(refuse, tmp_path):
@@ -205,23 +212,24 @@ def assert_one_line_about_the_disk(step: tuple[int, str, str, list[str]]) -> Non
     assert not [name for name in files if ".tmp-" in name], files
 
 
-def empty_store(home: Path) -> int:
-    """Kilobytes of a database that has its tables and little else."""
-    return (home / "mlflow.db").stat().st_size // 1024
+def empty_store(folder: Path) -> int:
+    """Kilobytes of a database that has its tables and nothing else; made here, as the shared one grows."""
+    Tracker(TrackSection(uri=f"sqlite:///{folder / 'empty' / 'mlflow.db'}"))
+    return (folder / "empty" / "mlflow.db").stat().st_size // 1024
 
 
 mounting = pytest.mark.skipif(not may_mount(), reason="this machine does not let tests mount a small disk")
 
 
 @mounting
-def test_a_disk_that_is_read_only_then_full_then_filling_up(tmp_path, home):
+def test_a_disk_that_is_read_only_then_full_then_filling_up(tmp_path):
     """Each time one line; when there is room at last, the same command goes on as if nothing had been."""
     tiny_workflow.write(tmp_path / "recipe.yaml")
     read_only, full, filling, roomy = on_small_disk(
         tmp_path,
         ("ro,size=100k", "ro"),
         ("rw,size=100k", "full"),
-        (f"size={empty_store(home) + 140}k", "filling"),
+        (f"size={empty_store(tmp_path) + 140}k", "filling"),
         ("size=50m", "roomy"),
     )
     for step in (read_only, full, filling):
@@ -237,9 +245,9 @@ def test_a_disk_that_is_read_only_then_full_then_filling_up(tmp_path, home):
 @mounting
 @pytest.mark.full
 @pytest.mark.parametrize("room", [-300, -4, *range(8, 340, 28)])
-def test_a_disk_that_fills_up_at_any_moment(room, tmp_path, home):
+def test_a_disk_that_fills_up_at_any_moment(room, tmp_path):
     tiny_workflow.write(tmp_path / "recipe.yaml")
-    size = empty_store(home) + room
+    size = empty_store(tmp_path) + room
     small, roomy = on_small_disk(tmp_path, (f"size={size}k", "small"), ("size=50m", "roomy"))
     if small[0] != 0:
         assert_one_line_about_the_disk(small)

@@ -30,8 +30,10 @@ from tfprune.errors import StorageError, TrackingError
 from tfprune.recipe import TrackSection, parse
 from tfprune.report.watch import Watch
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
-from tfprune.rounds.loop import execute
-from tfprune.tracking import Recorded, Tracker, evaluation_metrics, flatten, safe_name, serve_ui, tracking_uri
+from tfprune.rounds.start import execute
+from tfprune.tracking.metrics import evaluation_metrics, flatten, safe_name
+from tfprune.tracking.store import Recorded, Tracker, tracking_uri
+from tfprune.tracking.ui import serve_ui
 
 
 @pytest.fixture(scope="session")
@@ -428,7 +430,7 @@ def test_a_given_store_is_used(how, warm_home, tmp_path, monkeypatch):
 
 def test_four_processes_from_a_cold_home(tmp_path):
     script = (
-        "from tfprune.tracking import Tracker; from tfprune.recipe import TrackSection, parse;"
+        "from tfprune.tracking.store import Tracker; from tfprune.recipe import TrackSection, parse;"
         "import sys, tiny_workflow;"
         "t = Tracker(TrackSection()); t.begin(sys.argv[1], sys.argv[1], parse(tiny_workflow.recipe()), {}); "
         "t.open_round('dense'); t.record_epochs('dense', [{'loss': 1.0, 'ended': 1}])"
@@ -448,7 +450,7 @@ def test_four_processes_from_a_cold_home(tmp_path):
 
 
 def test_a_kill_while_the_tables_are_made_leaves_nothing_broken(tmp_path):
-    home, script = tmp_path / "home", "from tfprune.tracking import *; Tracker(TrackSection())"
+    home, script = tmp_path / "home", "from tfprune.tracking.store import *; Tracker(TrackSection())"
     worker = subprocess.Popen([sys.executable, "-c", script], env=tiny_workflow.environment(home))
     while worker.poll() is None and not [each for each in home.glob("**/mlflow.db") if each.stat().st_size > 50_000]:
         time.sleep(0.002)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,8 @@ def start(folder: Path, home: Path, *arguments: str, **more: str) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background hands down that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
@@ -90,7 +93,7 @@ def tfprune(folder: Path, home: Path, *arguments: str, **more: str) -> subproces
 def warm_home(factory: Any) -> Path:
     """The one home that tests of a session share: making MLflow's tables takes seconds."""
     from tfprune.recipe import TrackSection
-    from tfprune.tracking import Tracker
+    from tfprune.tracking.store import Tracker
 
     home = factory.getbasetemp() / "home"
     if not home.exists():

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tfprune.masking.wrap import strip, wrap
     from tfprune.models.files import save
     from tfprune.rounds.callbacks import callbacks
-    from tfprune.rounds.loop import run
+    from tfprune.rounds.start import run
     from tfprune.slices.evaluate import evaluate
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _ROOMS = {
     "evaluate": "tfprune.slices.evaluate",
     "load": "tfprune.masking.files",
     "measure": "tfprune.cost.measure",
-    "run": "tfprune.rounds.loop",
+    "run": "tfprune.rounds.start",
     "save": "tfprune.models.files",
     "strip": "tfprune.masking.wrap",
     "wrap": "tfprune.masking.wrap",

@@ -82,7 +82,7 @@ def compare(
     """
     from tfprune.report.summary import rounds_table, slices_table
     from tfprune.rounds.stop import best_round
-    from tfprune.tracking import Recorded
+    from tfprune.tracking.store import Recorded
 
     recorded = Recorded(recipes.TrackSection(uri=uri, experiment=experiment))
     names = workflows or recorded.names()[:2]
@@ -184,7 +184,7 @@ def ui(
 
     Example: tfprune ui --port 5001
     """
-    from tfprune.tracking import serve_ui
+    from tfprune.tracking.ui import serve_ui
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with us, however we are ended
     with serve_ui(recipes.TrackSection(uri=uri, experiment=experiment), port) as server:
@@ -199,7 +199,7 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
     """Run a recipe and show what came of it; exit code 1 where the target was not met."""
     from tfprune.report.progress import ProgressWatch
     from tfprune.report.summary import rounds_table, slices_table
-    from tfprune.rounds.loop import execute
+    from tfprune.rounds.start import execute
 
     result = execute(recipe, resume=not fresh, only=only, watch=None if as_json else ProgressWatch(err))
     if as_json:
@@ -230,7 +230,7 @@ def _model_of(name: str):  # type: ignore[no-untyped-def]
         return load(path)
     if path.suffix in (".keras", ".h5", ".hdf5"):
         raise RecipeError(f"{name}: there is no such model file")
-    from tfprune.rounds.loop import dense_model
+    from tfprune.rounds.start import dense_model
 
     return dense_model(recipes.load(name))
 

@@ -13,7 +13,7 @@ from tfprune.data.load import from_arrays
 from tfprune.errors import Interrupted, TrainingError
 from tfprune.recipe import TrainSection, parse
 from tfprune.report.watch import Watch
-from tfprune.rounds.finetune import compile_for_training, finetune_rate, learning_rate, sample_of, train
+from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate, learning_rate, sample_of, train
 
 progresses = st.floats(0, 1)
 
@@ -112,10 +112,8 @@ def fit(split, *, model=None, epochs=2, seed=1, history=(), rate=lambda progress
     done = train(
         model,
         split,
-        epochs=epochs,
-        batch_size=32,
-        rate=rate,
-        seed=seed,
+        TrainSection(batch_size=32),
+        Stretch("dense", epochs, rate, seed),
         history=list(history),
         watch=watch,
         stop_asked=stop,

@@ -28,7 +28,7 @@ from tfprune.recipe import Recipe, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import Round
 from tfprune.rounds.checkpoint import open_workflow, unfinished
-from tfprune.rounds.loop import execute
+from tfprune.rounds.start import execute
 
 Moment = Callable[[Path], bool]
 

@@ -51,6 +51,24 @@ def load(path: str | Path) -> keras.Model:
     return model
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse a path that `save` could not write to, before the work that leads there.
+
+    Raises:
+        ModelError: an ending that is none of a model's.
+        StorageError: a file or a folder of other things is in the way.
+    """
+    path = Path(path)
+    if path.suffix and path.suffix not in (".keras", *_HDF5):
+        raise ModelError(f"{path}: cannot write {path.suffix!r}; possible are {POSSIBLE}")
+    is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
+    is_empty = path.is_dir() and not any(path.iterdir())
+    if path.is_dir() and (path.suffix or not (is_saved_model or is_empty)):
+        raise StorageError(f"{path}: a folder is in the way; give another path or remove it")
+    if path.is_file() and not path.suffix:
+        raise StorageError(f"{path}: a file is in the way of a SavedModel folder; give another path or remove it")
+
+
 def save(model: keras.Model, path: str | Path) -> Path:
     """Write a model whole or not at all; a file or a SavedModel already there is replaced.
 
@@ -73,9 +91,7 @@ def save(model: keras.Model, path: str | Path) -> Path:
         (None, 3)
     """
     path = Path(path)
-    if path.suffix and path.suffix not in (".keras", *_HDF5):
-        raise ModelError(f"{path}: cannot write {path.suffix!r}; possible are {POSSIBLE}")
-    _check_replaceable(path)
+    check_writable(path)
     try:
         with replacing(path) as written:
             _write(model, written)
@@ -190,15 +206,6 @@ def _is_revived(layer: keras.layers.Layer) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------- writing
-
-
-def _check_replaceable(path: Path) -> None:
-    is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
-    is_empty = path.is_dir() and not any(path.iterdir())
-    if path.is_dir() and (path.suffix or not (is_saved_model or is_empty)):
-        raise StorageError(f"{path}: a folder is in the way; give another path or remove it")
-    if path.is_file() and not path.suffix:
-        raise StorageError(f"{path}: a file is in the way of a SavedModel folder; give another path or remove it")
 
 
 def _write(model: keras.Model, path: Path) -> None:

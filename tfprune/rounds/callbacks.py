@@ -14,7 +14,8 @@ from tfprune.recipe import TrackSection
 from tfprune.results import Evaluation
 from tfprune.slices.define import define_slices, parse_slices
 from tfprune.slices.evaluate import answer, as_batches, score
-from tfprune.tracking import Tracker, evaluation_metrics
+from tfprune.tracking.metrics import evaluation_metrics
+from tfprune.tracking.store import Tracker
 
 
 def callbacks(

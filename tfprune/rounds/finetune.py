@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,19 +61,33 @@ def finetune_rate(recipe: Recipe) -> Callable[[float], float]:
     return lambda progress: learning_rate(recipe.train, 1 - rewound * (1 - progress))
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of training that belongs together.
+
+    Attributes:
+        label: ``dense``, ``r01`` ….
+        epochs: in all.
+        rate: learning rate by progress in [0, 1].
+        seed: of the order of examples, of dropout and of augmentation.
+    """
+
+    label: str
+    epochs: int
+    rate: Callable[[float], float]
+    seed: int
+
+
 def train(
     model: keras.Model,
     split: Split,
+    section: TrainSection,
+    stretch: Stretch,
     *,
-    epochs: int,
-    batch_size: int,
-    rate: Callable[[float], float],
-    seed: int,
     history: History,
     watch: Watch,
     stop_asked: Callable[[], bool],
     keep: Callable[[History], None],
-    augmentations: Sequence[str] = (),
 ) -> History:
     """Train a compiled model from the epoch after `history` to the last.
 
@@ -80,13 +95,14 @@ def train(
     was cut off and taken up again ends at the same weights.
 
     Args:
-        epochs: in all, those in `history` included.
-        rate: learning rate by progress in [0, 1].
-        seed: of this stretch of training.
+        model: compiled.
+        split: what to train on.
+        section: batch size and augmentation.
+        stretch: epochs, learning rate and seed.
         history: one dict an epoch done before.
+        watch: hears of each step.
         stop_asked: looked at after each batch.
         keep: called with the history after each epoch.
-        augmentations: names of random changes to the images.
 
     Returns:
         The whole history.
@@ -96,11 +112,12 @@ def train(
         Interrupted: `stop_asked` said so; all finished epochs are kept.
     """
     history = list(history)
-    steps = math.ceil(split.size / batch_size)
-    follow = _Follow(rate, steps, epochs, watch, stop_asked)
-    for epoch in range(len(history), epochs):
-        reset_layer_randomness(model, seed * 10_007 + epoch)
-        batches = augment(split.epoch(batch_size, seed=seed, epoch=epoch), augmentations, seed=seed, epoch=epoch)
+    steps = math.ceil(split.size / section.batch_size)
+    follow = _Follow(stretch, steps, watch, stop_asked)
+    for epoch in range(len(history), stretch.epochs):
+        reset_layer_randomness(model, stretch.seed * 10_007 + epoch)
+        batches = split.epoch(section.batch_size, seed=stretch.seed, epoch=epoch)
+        batches = augment(batches, section.augment, seed=stretch.seed, epoch=epoch)
         start = time.time()
         figures = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[follow], verbose=0).history
         row = {name: float(values[-1]) for name, values in figures.items()}
@@ -123,11 +140,9 @@ def now() -> int:
 class _Follow(keras.callbacks.Callback):
     """Sets the learning rate before each batch; after it, tells the watch and looks for a stop."""
 
-    def __init__(
-        self, rate: Callable[[float], float], steps: int, epochs: int, watch: Watch, stop_asked: Callable[[], bool]
-    ) -> None:
+    def __init__(self, stretch: Stretch, steps: int, watch: Watch, stop_asked: Callable[[], bool]) -> None:
         super().__init__()
-        self._rate, self._steps, self._total = rate, steps, steps * epochs
+        self._rate, self._steps, self._total = stretch.rate, steps, steps * stretch.epochs
         self._watch, self._stop_asked = watch, stop_asked
         self._epoch = 0
         self.rate_now = 0.0

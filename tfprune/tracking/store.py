@@ -9,18 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
@@ -34,15 +29,16 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 import mlflow
 import numpy as np
 from filelock import FileLock
-from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
 from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError, nearest
 from tfprune.recipe import Recipe, TrackSection
-from tfprune.results import Evaluation, Round, RunResult
+from tfprune.results import Round, RunResult
 from tfprune.storage import home, replacing
+from tfprune.tracking.metrics import evaluation_metrics, flatten, round_metrics, safe_name
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
     # Errors come to us as exceptions; MLflow would print their tracebacks besides.
@@ -69,43 +65,6 @@ def tracking_uri(section: TrackSection | None = None) -> str:
     """Where rounds are recorded: the recipe's URI, MLFLOW_TRACKING_URI, or SQLite in the tracking home."""
     given = (section.uri if section else None) or os.environ.get("MLFLOW_TRACKING_URI")
     return given or f"sqlite:///{home() / 'mlflow.db'}"
-
-
-def safe_name(name: str) -> str:
-    """A name that MLflow takes for a metric: characters and parts that it refuses become ``_``; cut at 200."""
-    cleaned = re.sub(r"[^\w\-. /]", "_", name[:200]).replace("..", "._").strip("/")
-    return "/".join("_" if part in ("", ".") else part for part in cleaned.split("/"))
-
-
-def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation as metrics; all slices share a section of MLflow's charts page."""
-    metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
-    if evaluation.drop is not None:
-        metrics["accuracy_drop"] = evaluation.drop
-    for each in evaluation.slices:
-        name = safe_name(each.name).replace("/", "_")
-        while f"slice_accuracy/{name}" in metrics:  # names that differ only in what MLflow refuses
-            name += "_"
-        metrics[f"slice_accuracy/{name}"] = each.accuracy
-        if each.drop is not None:
-            metrics[f"slice_drop/{name}"] = each.drop
-    worst = evaluation.worst
-    if worst is not None and worst.drop is not None:
-        metrics["worst_slice_drop"] = worst.drop
-    return metrics
-
-
-def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
-    """A round as metrics."""
-    weight = finished.measurement
-    return {
-        **evaluation_metrics(finished.evaluation),
-        "sparsity": finished.sparsity,
-        "nonzero": weight.nonzero,
-        "compression": dense.measurement.nonzero / max(1, weight.nonzero),
-        "gzipped_kb": weight.gzipped_bytes / 1000,
-        "passed": float(finished.verdict.passed),
-    }
 
 
 class Tracker:
@@ -137,7 +96,7 @@ class Tracker:
             name: of the workflow.
             identity: the workflow's unique id.
             recipe: logged as parameters and as a file.
-            about: further parameters, e.g. the data's digest.
+            about: further parameters, ``data.digest`` among them.
         """
         self._name, self._identity = name, identity
         with _speaking_of(self.uri):
@@ -146,6 +105,10 @@ class Tracker:
             known = self._client.get_run(parent).data.params
             new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
             self._client.log_batch(parent, params=new)
+            source = recipe.data.model_dump_json(exclude_none=True) if recipe.data else "{}"
+            name = recipe.data.source if recipe.data else "given arrays"
+            data = Dataset(name, str(about["data.digest"])[:16], "tfprune", source)
+            self._client.log_inputs(parent, [DatasetInput(data, [InputTag("mlflow.data.context", "all splits")])])
             self._client.log_text(parent, recipe.to_yaml(), "recipe.yaml")
             self._client.log_dict(parent, environment(), "environment.json")
 
@@ -365,16 +328,6 @@ def environment() -> dict[str, str]:
     return versions
 
 
-def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level with dotted keys."""
-    if not isinstance(content, dict):
-        return {prefix: content}
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
-
-
 # ----------------------------------------------------------------------------------------- the store
 
 
@@ -451,77 +404,3 @@ def _speaking_of(uri: str) -> Iterator[None]:
         if "disk is full" in text or "readonly database" in text:
             raise StorageError(f"cannot write records to {uri}: {text[:120]}; free some space") from error
         raise TrackingError(f"the tracking store {uri} refuses: {text[:300]}") from error
-
-
-# ------------------------------------------------------------------------------------------------ the UI
-
-
-@dataclass(frozen=True)
-class UiServer:
-    """A running MLflow UI.
-
-    Attributes:
-        url: lands on the runs of the experiment.
-        process: ends with the `serve_ui` context.
-    """
-
-    url: str
-    process: subprocess.Popen[bytes]
-
-
-@contextmanager
-def serve_ui(section: TrackSection, port: int = 5000) -> Iterator[UiServer]:
-    """Start the MLflow UI on 127.0.0.1 and wait until it answers.
-
-    Args:
-        section: URI and experiment.
-        port: 0 takes a free one.
-
-    Raises:
-        TrackingError: nothing is recorded, the port is taken, or the server ends at once.
-    """
-    experiment_id = Recorded(section).experiment_id
-    port = _free_port(port)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(section)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with subprocess.Popen(
-        command,
-        env={**os.environ, **quiet},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
-        try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process)
-            yield UiServer(
-                f"http://127.0.0.1:{port}/#/experiments/{experiment_id}/runs?workflowType=machine_learning", process
-            )
-        finally:
-            with suppress(ProcessLookupError):  # it may have ended by itself
-                os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
-
-
-def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise TrackingError(
-                f"port {port} on 127.0.0.1 is taken; choose another with --port, or --port 0"
-            ) from error
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 90.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise TrackingError(f"the MLflow UI ended at once with exit code {process.returncode}; try: mlflow ui")
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TrackingError(f"the MLflow UI did not answer within {seconds:.0f} s at {url}")

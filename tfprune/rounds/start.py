@@ -1,0 +1,142 @@
+"""A recipe becomes a workflow at work: data, model, records, and the folder that it is kept in."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import keras, make_deterministic
+from tfprune.data.load import from_arrays, load_data
+from tfprune.data.splits import Data
+from tfprune.errors import Interrupted, RecipeError, SliceError, nearest
+from tfprune.masking.schedule import ConstantSparsity
+from tfprune.masking.wrap import wrap
+from tfprune.models.checks import check_fits
+from tfprune.models.files import check_writable
+from tfprune.models.sources import load_model
+from tfprune.recipe import Recipe, load, parse
+from tfprune.report.watch import Watch
+from tfprune.results import RunResult
+from tfprune.rounds.checkpoint import open_workflow
+from tfprune.rounds.finetune import now
+from tfprune.rounds.interrupt import stop_on_interrupt
+from tfprune.rounds.loop import Loop, slices_of
+from tfprune.slices.define import slice_names
+from tfprune.tracking.store import Tracker
+
+
+def run(
+    recipe: Recipe | dict[str, Any] | str | Path, *, model: Any = None, data: Any = None, resume: bool = True
+) -> RunResult:
+    """Run a recipe: train or load the dense model, prune it in rounds, and record each.
+
+    Args:
+        recipe: a recipe, a mapping, a path, or the name of a shipped one.
+        model: a built tf_keras classifier in place of the recipe's model; it counts as trained and is not changed.
+        data: arrays ``(x, y)``, or a dict of them under ``train`` and optionally ``validation`` and ``test``,
+            in place of the recipe's data.
+        resume: go on with an unfinished run of the same recipe, data and model.
+
+    Returns:
+        All rounds, the best one's plain Keras model, and where everything is.
+
+    Raises:
+        TfpruneError: one line about what is wrong and what to do.
+
+    Example:
+        >>> import tfprune
+        >>> result = tfprune.run("digits")  # doctest: +SKIP
+        >>> result.best_round.sparsity  # doctest: +SKIP
+        0.92
+    """
+    if isinstance(recipe, dict):
+        recipe = parse(recipe)
+    elif not isinstance(recipe, Recipe):
+        recipe = load(recipe)
+    return execute(recipe, model=model, data=data, resume=resume)
+
+
+def execute(
+    recipe: Recipe,
+    *,
+    model: keras.Model | None = None,
+    data: Any = None,
+    resume: bool = True,
+    only: str | None = None,
+    watch: Watch | None = None,
+) -> RunResult:
+    """`run` for a recipe that is read already, with somebody looking on; `only` names the workflow to go on with."""
+    watch = watch or Watch()
+    make_deterministic(recipe.seed)
+    watch.note("loading data and model")
+    parts = _data(recipe, data)
+    dense = _model(recipe, model, parts)
+    _check_slices(recipe, parts)
+    wrap(dense, ConstantSparsity(final_sparsity=0.0), layers=recipe.prune.layers)  # refuses before any training
+    if recipe.export is not None:
+        check_writable(recipe.export.path)
+    tracker = Tracker(recipe.track)
+    fingerprint = _fingerprint(dense, parts)
+    opened = open_workflow(recipe, fingerprint, now(), resume=resume, only=only)
+    with closing(opened) as workflow, stop_on_interrupt() as stop_asked:
+        if workflow.ledger.rounds or (workflow.folder / "progress.npz").exists():
+            watch.note(f"going on with {workflow.ledger.name}")
+        about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
+        trained = recipe.model.is_trained if model is None and recipe.model else True
+        try:
+            tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
+            return Loop(recipe, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
+        except BaseException as error:
+            tracker.leave_open("KILLED" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "FAILED")
+            raise
+
+
+def dense_model(recipe: Recipe) -> keras.Model:
+    """The model that a recipe starts from, untrained where the recipe would train it."""
+    return _model(recipe, None, _data(recipe, None))
+
+
+def _data(recipe: Recipe, given: Any) -> Data:
+    if given is not None:
+        return from_arrays(given, seed=recipe.seed)
+    if recipe.data is None:
+        raise RecipeError("data: is missing; a recipe needs it, or pass data=(x, y) to tfprune.run")
+    return load_data(recipe.data, recipe.seed)
+
+
+def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model:
+    if given is not None:
+        return check_fits(given, "model", data.input_shape, data.input_dtype, len(data.classes))
+    if recipe.model is None:
+        raise RecipeError("model: is missing; a recipe needs it, or pass model=... to tfprune.run")
+    return load_model(
+        recipe.model,
+        input_shape=data.input_shape,
+        input_dtype=data.input_dtype,
+        classes=len(data.classes),
+        vocabulary_size=len(data.vocabulary) if data.vocabulary else None,
+    )
+
+
+def _check_slices(recipe: Recipe, data: Data) -> None:
+    """Refuse slices without examples, and gates on slices that do not exist, before anything is trained."""
+    known = slice_names(recipe.slices, data.classes)
+    for name in recipe.stop.slice_drops:
+        if name not in known:
+            raise SliceError(
+                f"stop.slice_drops: no slice is named {name!r}; there are {', '.join(known)}{nearest(name, known)}"
+            )
+    for split in (data.validation, data.test):
+        slices_of(split, recipe, data, np.zeros(split.size, np.float32))
+
+
+def _fingerprint(model: keras.Model, data: Data) -> str:
+    """Of the data and of the weights that the workflow starts from."""
+    digest = hashlib.sha256(data.digest.encode())
+    for each in model.get_weights():
+        digest.update(np.ascontiguousarray(each).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Rounds on record: what is measured, where it is kept, and how it is looked at."""
