@@ -7,6 +7,9 @@ INSTALLED := $(VENV)/.installed
 PIP := -m pip -qq --disable-pip-version-check --no-input
 BENCHMARKS := $(sort $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py)))
 
+# Each test file stays with one process, as its fixtures are shared.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,10 +28,10 @@ ui: $(INSTALLED) ## open the recorded rounds in the browser
 	$(BIN)/tfprune ui
 
 test: lint types ## style, types, doctests and tests; what CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-full: lint types ## the same with the tests that take minutes
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 lint: $(INSTALLED) ## ruff, rules and format
 	$(BIN)/ruff check .

@@ -77,6 +77,10 @@ def test_an_export_path_of_another_kind(refuse, tmp_path):
     assert words in refuse(export={"path": str(tmp_path / "model.onnx")})
 
 
+def test_augmentation_of_what_is_no_image(refuse):
+    assert "train.augment changes images, but the inputs are of shape (8,)" in refuse(train__augment=["flip"])
+
+
 def test_a_data_file_of_another_kind(refuse, tmp_path):
     (tmp_path / "data.npz").write_bytes(b"no archive")
     assert "not a readable .npz" in refuse(data={"source": "npz", "path": str(tmp_path / "data.npz")})

@@ -6,6 +6,7 @@ Names are loaded on first use, so that importing tfprune does not load TensorFlo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.start import run
     from tfprune.slices.evaluate import evaluate
+
+# Before anyone imports TensorFlow: TF-MOT works on tf_keras only.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
 __version__ = "0.1.0"
 
@@ -56,4 +60,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

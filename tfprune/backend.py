@@ -1,7 +1,7 @@
 """The one place where TensorFlow and its Keras are chosen and loaded.
 
-TF-MOT works on tf_keras objects only, so tfprune does too. The choice has to be made before TensorFlow
-is imported, which is why every other module writes ``from tfprune.backend import keras, tf``.
+TF-MOT works on tf_keras objects only, so tfprune does too; every other module writes
+``from tfprune.backend import keras, tf``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 

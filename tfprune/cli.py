@@ -1,6 +1,6 @@
 """The command line: parse, wire, exit codes.
 
-0 done; 1 the target was not met within the gates; 2 bad input; 130 interrupted, state kept.
+0 done; 1 the target was not met within the gates; 2 bad input; 3 a fault of ours; 130 interrupted, state kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfprune import recipe as recipes
-from tfprune.errors import RecipeError, TfpruneError
+from tfprune.errors import RecipeError, TfpruneError, nearest
 
 app = typer.Typer(
     help="Prune Keras models in rounds, and see which inputs pay for it.",
@@ -85,7 +85,8 @@ def compare(
     from tfprune.tracking.store import Recorded
 
     recorded = Recorded(recipes.TrackSection(uri=uri, experiment=experiment))
-    names = workflows or recorded.names()[:2]
+    known = recorded.names()
+    names = workflows or known[:2]
     if not names:
         raise RecipeError(f"no workflow is recorded in experiment {experiment!r}; start one with tfprune run RECIPE")
     found = {name: recorded.workflow(name) for name in names}
@@ -100,6 +101,8 @@ def compare(
         best = best_round(rounds)
         columns += [(f"{name} dense", rounds[0].evaluation.slices), (f"{name} {best.label}", best.evaluation.slices)]
     out.print(slices_table("validation accuracy by slice", columns))
+    if len(known) > len(names):
+        out.print(f"recorded besides: {', '.join(each for each in known if each not in names)}", soft_wrap=True)
 
 
 @app.command()
@@ -177,7 +180,7 @@ def draw(
 def ui(
     uri: Uri = None,
     experiment: Experiment = "tfprune",
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 5000,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 5000,
     as_json: AsJson = False,
 ) -> None:
     """Start the MLflow UI on 127.0.0.1 and print a link to the runs; Ctrl-C ends it.
@@ -209,7 +212,10 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
         label = result.best_round.label
         out.print(slices_table("test split", [("dense", result.test_dense.slices), (label, result.test.slices)]))
         out.print(result.outcome)
-        out.print(f"model: {result.directory / 'model.keras'}\ncompare in a browser: tfprune ui", soft_wrap=True)
+        out.print(f"model: {result.directory / 'model.keras'}", soft_wrap=True)
+        if recipe.export is not None and (result.best or result.target_met):
+            out.print(f"exported: {recipe.export.path}", soft_wrap=True)
+        out.print("compare in a browser: tfprune ui")
     if not result.target_met:
         raise typer.Exit(1)
 
@@ -228,8 +234,9 @@ def _model_of(name: str):  # type: ignore[no-untyped-def]
         from tfprune.masking.files import load
 
         return load(path)
-    if path.suffix in (".keras", ".h5", ".hdf5"):
-        raise RecipeError(f"{name}: there is no such model file")
+    if path.suffix not in ("", ".yaml", ".yml"):
+        beside = [str(each) for each in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise RecipeError(f"{name}: there is no such model file{nearest(name, beside)}")
     from tfprune.rounds.start import dense_model
 
     return dense_model(recipes.load(name))

@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, lt=1), _NUMBER]
 PositiveShare = Annotated[float, Field(gt=0, le=1), _NUMBER]
 Positive = Annotated[float, Field(gt=0), _NUMBER]
 Count = Annotated[int, Field(ge=1), _NUMBER]
-Sparsity = Annotated[float, Field(gt=0, lt=1), _NUMBER]
+OpenShare = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function")]
 
 # Checked to be what YAML, JSON and a digest can all hold; whoever receives the arguments knows their types.
@@ -108,7 +108,7 @@ class DataSection(Section):
         shuffle_buffer: examples in the shuffle window of a source that streams.
     """
 
-    validation: Sparsity = 0.15
+    validation: OpenShare = 0.15
     test: Share = 0.15
     classes: tuple[str, ...] | None = None
     divide_by: Positive = 1.0
@@ -268,7 +268,7 @@ class TargetSection(Section):
         sparsity: share of zeros among the prunable weights, in (0, 1).
     """
 
-    sparsity: Sparsity
+    sparsity: OpenShare
 
 
 class ScheduleSection(Section):
@@ -375,7 +375,7 @@ class TrackSection(Section):
 
 
 class ExportSection(Section):
-    """Where the best round's plain Keras model is written; the ending decides: .keras, .h5, or a SavedModel."""
+    """Where the best round's plain Keras model is written, if any round passed; the ending decides: .keras, .h5, or a SavedModel."""
 
     path: Path
 
@@ -498,7 +498,9 @@ def load(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Rec
     content.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-") or "recipe")
     for override in overrides:
         _override(content, override)
-    return parse(content, where=str(path))
+    return parse(
+        content, where=f"{path} with {' '.join(f'--set {each}' for each in overrides)}" if overrides else str(path)
+    )
 
 
 def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+History = list[dict[str, float]]
+"""One dict of training figures an epoch."""
+
+
 @dataclass(frozen=True)
 class SliceScore:
     """Accuracy of one slice.
@@ -54,7 +58,10 @@ class Evaluation:
         Raises:
             KeyError: no such slice.
         """
-        return next_or_key_error(self.slices, name)
+        for each in self.slices:
+            if each.name == name:
+                return each
+        raise KeyError(name)
 
     @property
     def worst(self) -> SliceScore | None:
@@ -62,14 +69,6 @@ class Evaluation:
         if not self.slices:
             return None
         return min(self.slices, key=lambda s: s.accuracy if s.drop is None else -s.drop)
-
-
-def next_or_key_error(items: tuple[Any, ...], name: str) -> Any:
-    """Find the item of that name in a tuple of named values."""
-    for item in items:
-        if item.name == name:
-            return item
-    raise KeyError(name)
 
 
 @dataclass(frozen=True)
@@ -127,11 +126,6 @@ class Measurement:
     def sparsity(self) -> float:
         """Share of zeros among the prunable weights, in [0, 1]."""
         return self.zeros / self.prunable if self.prunable else 0.0
-
-    @property
-    def total_sparsity(self) -> float:
-        """Share of zeros among all weights, in [0, 1]."""
-        return 1.0 - self.nonzero / self.parameters if self.parameters else 0.0
 
 
 @dataclass(frozen=True)

@@ -139,3 +139,9 @@ def test_magnitude_forgets_signs_and_is_float32(dtype: type) -> None:
     assert scores.dtype == np.float32
     assert scores.tolist() == [[3.0, 0.5], [0.0, 0.0]]
     assert weights[0, 0] == -3.0
+
+
+def test_a_tensor_of_zeros_stays_so_and_costs_the_others_nothing() -> None:
+    scores = [np.array([3.0, 1.0], np.float32), np.array([9.0, 9.0], np.float32)]
+    masks = global_masks(scores, [np.ones(2, np.float32), np.zeros(2, np.float32)], 0.75)
+    assert [mask.tolist() for mask in masks] == [[1.0, 0.0], [0.0, 0.0]]

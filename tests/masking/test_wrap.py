@@ -428,3 +428,26 @@ def test_a_mixed_model_starts_dense_to_the_bit(name: str) -> None:
     model = with_precision(MODELS[name][0](), "mixed_bfloat16")
     x = inputs_for(model)
     assert same(answers(wrap(model, HALF), x), answers(model, x))
+
+
+def test_zeros_of_an_earlier_pruning_stay_zero_while_others_fall() -> None:
+    inputs = layers.Input((8,))
+    model = ended(inputs, layers.Dense(2)(layers.Dense(8, "tanh")(inputs)))
+    x, y = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32), np.arange(32) % 2
+    for _ in range(2):
+        before = [weight == 0 for weight in model.get_weights() if weight.ndim == 2]
+        model = tfprune.wrap(model, tfprune.PolynomialDecay(final_sparsity=0.8, end_step=8, frequency=1))
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, y, batch_size=8, epochs=1, verbose=0)  # in the middle of the schedule
+        model = strip(model)
+        after = [weight == 0 for weight in model.get_weights() if weight.ndim == 2]
+        assert not any((old & ~new).any() for old, new in zip(before, after, strict=True))
+    assert any(old.any() for old in before)
+
+
+def test_a_kernel_that_begins_at_zero_may_grow() -> None:
+    model = stacked(layers.Dense(2, kernel_initializer="zeros", name="new"), 4)
+    pruned = tfprune.wrap(model, tfprune.ConstantSparsity(final_sparsity=0.0))
+    pruned.compile("sgd", "mse")
+    pruned.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+    assert (strip(pruned).get_layer("new").kernel.numpy() != 0).all()

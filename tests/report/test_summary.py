@@ -86,6 +86,7 @@ def test_outcome():
     assert outcome_sentence(replace(RESULT, best=0), "why") == (
         "No round kept its promises, so the dense model is what is left: why."
     )
+    assert outcome_sentence(replace(RESULT, best=0, target_met=True), "why") == "Target met: why."
 
 
 def test_a_round_in_one_line():

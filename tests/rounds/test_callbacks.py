@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -183,11 +184,14 @@ def test_track_takes_a_uri_or_a_section(named: str, store: str) -> None:
     assert after == ((before[0] + 1, before[1]) if named == "uri" else (before[0], before[1] + 1))
 
 
-def test_the_active_run_is_used_and_left_open(store: str) -> None:
-    before = mlflow.get_tracking_uri()
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_the_active_run_is_used_and_left_open(store: str, elsewhere: bool, tmp_path: Path) -> None:
+    tfprune.callbacks(wrapped(), validation=(X_VAL, Y_VAL), track=True)  # the store exists from here on
+    if elsewhere:
+        shutil.copy(store.removeprefix("sqlite:///"), tmp_path / "own.db")
+        store = f"sqlite:///{tmp_path / 'own.db'}"
     mlflow.set_tracking_uri(store)
     try:
-        tfprune.callbacks(wrapped(), validation=(X_VAL, Y_VAL), track=True)  # the store exists from here on
         count = len(runs(store, "tfprune"))
         mlflow.set_experiment("tfprune")
         with mlflow.start_run(run_name="mine") as mine:
@@ -198,7 +202,7 @@ def test_the_active_run_is_used_and_left_open(store: str) -> None:
         assert len(runs(store, "tfprune")) == count + 1
         assert mlflow.get_run(mine.info.run_id).data.metrics["sparsity"] == 0.75
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(None)
 
 
 # -------------------------------------------------------------------------------------------------- errors

@@ -24,10 +24,10 @@ def load_npz(section: NpzData, seed: int) -> Data:
     path = section.path
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path}: not a readable .npz archive, as numpy.savez writes it")
     try:
         opened = np.load(path, allow_pickle=False)
-        if isinstance(opened, np.ndarray):
-            raise DataError(f"{path}: holds a single array; expected an .npz archive, as numpy.savez writes it")
         with opened as archive:
             parts = _read(archive, section)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:

@@ -46,10 +46,11 @@ def _prune(scores: Arrays, masks: Arrays, sparsity: float) -> Arrays:
     ranks = []
     for score, mask in zip(scores, masks, strict=True):
         rank = np.where(mask.ravel() == 0, -np.inf, score.ravel())
-        rank[np.argmax(rank)] = np.inf
+        if mask.any():
+            rank[np.argmax(rank)] = np.inf
         ranks.append(rank)
     flat = np.concatenate(ranks)
-    zeros = min(round(sparsity * flat.size), flat.size - len(ranks))
+    zeros = min(round(sparsity * flat.size), flat.size - int(np.isposinf(flat).sum()))
     zeros = max(zeros, int(np.isneginf(flat).sum()))
     keep = np.ones(flat.size, np.float32)
     if zeros:

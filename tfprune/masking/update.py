@@ -29,13 +29,6 @@ def prune_to(layers: Sequence[Masked], sparsity: float) -> None:
         variable.assign(np.where(mask == 0, 0, weight))
 
 
-def hold_zeros(layers: Sequence[Masked]) -> None:
-    """Mask what is zero already, as in a model that was pruned before."""
-    for layer in layers:
-        for weight, mask, _ in layer.pruning_vars:
-            mask.assign(np.where(weight.numpy() == 0, 0.0, mask.numpy()))
-
-
 def sparsity_of(layers: Sequence[Masked]) -> float:
     """Share of zeros among the weights that wrapped layers may prune, in [0, 1]."""
     weights = [weight for layer in layers for weight, _, _ in layer.pruning_vars]

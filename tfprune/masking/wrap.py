@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -23,7 +24,8 @@ def wrap(
     """Return a copy of a model whose prunable layers carry masks.
 
     Every layer that TF-MOT can prune and that is trainable is wrapped; `tfprune.measure` names the rest
-    with the reason. The copy shares no variable with `model`. It starts dense: the schedule prunes it in `fit`.
+    with the reason. The copy shares no variable with `model` and answers the same; the schedule prunes it in `fit`.
+    Zeros that the model brings, as from an earlier pruning, stay zero; only a tensor of nothing but zeros may grow.
 
     Args:
         model: a built Functional or Sequential tf_keras model, nested ones included; never changed.
@@ -50,9 +52,7 @@ def wrap(
         raise ScheduleError(f"expected a schedule such as tfprune.PolynomialDecay(...), but got {schedule!r}")
     if scope not in RANKINGS:
         raise ScheduleError(f"scope must be one of {', '.join(RANKINGS)}, but got {scope!r}{nearest(scope, RANKINGS)}")
-    if masked_layers(model):
-        raise ModelError(f"model {model.name!r} is wrapped already; tfprune.strip it first, or wrap the original")
-    chosen = _choose(model, layers)
+    chosen = check_prunable(model, layers)
     pairs: list[tuple[keras.layers.Layer, Masked]] = []
 
     def add_mask(layer: keras.layers.Layer) -> Masked | None:
@@ -65,6 +65,7 @@ def wrap(
     wrapped = clone(model, add_mask)
     for source, target in pairs:
         target.layer.set_weights(source.get_weights())
+        _hold_zeros(target)
     return keep_masks_in_fit(wrapped)
 
 
@@ -97,6 +98,8 @@ def strip(model: keras.Model) -> keras.Model:
         return pairs[-1][1]
 
     stripped = clone(model, drop_mask)
+    if pairs:
+        _warn_if_unfinished(pairs[0][0])
     for source, target in pairs:
         masks = {id(weight): mask.numpy() for weight, mask, _ in source.pruning_vars}
         target.set_weights(
@@ -113,6 +116,40 @@ def retarget(model: keras.Model, schedule: Schedule) -> None:
     for layer in masked_layers(model):
         layer.schedule = schedule
         layer.pruning_step.assign(-1)
+
+
+def _hold_zeros(layer: Masked) -> None:
+    for weight, mask, _ in layer.pruning_vars:
+        kept = weight.numpy() != 0
+        if kept.any():
+            mask.assign(kept.astype(np.float32))
+
+
+def _warn_if_unfinished(first: Masked) -> None:
+    """The first wrapped layer keeps the step; -1 says that no training has begun."""
+    step, last = int(first.pruning_step.numpy()), first.schedule.last_step
+    if 0 <= step < last:
+        warnings.warn(
+            f"training ended at step {step} of a schedule that ends at step {last}: the final sparsity is not reached; "
+            "train longer, or end the schedule earlier",
+            stacklevel=3,
+        )
+
+
+def check_prunable(model: keras.Model, layers: Sequence[str] | None = None) -> set[int]:
+    """Return the ids of the layers that `wrap` would wrap.
+
+    Raises:
+        ModelError: as for `wrap`.
+    """
+    if not isinstance(model, keras.Model):
+        raise ModelError(
+            f"expected a tf_keras model, but got {type(model).__module__}.{type(model).__name__}; TF-MOT takes no model of "
+            "Keras 3, so import tfprune before TensorFlow, or build it with tfprune.backend.keras"
+        )
+    if masked_layers(model):
+        raise ModelError(f"model {model.name!r} is wrapped already; tfprune.strip it first, or wrap the original")
+    return _choose(model, layers)
 
 
 def _choose(model: keras.Model, patterns: Sequence[str] | None) -> set[int]:

@@ -18,6 +18,8 @@ _COLUMNS = ("round", "sparsity", "nonzero", "accuracy", "change", "worst slice",
 def outcome_sentence(result: RunResult, reason: str) -> str:
     """What a workflow came to, in one plain sentence."""
     best, dense = result.best_round, result.rounds[0]
+    if not best.number and result.target_met:
+        return f"Target met: {reason}."
     if not best.number:
         return f"No round kept its promises, so the dense model is what is left: {reason}."
     times = dense.measurement.nonzero / best.measurement.nonzero
@@ -49,7 +51,7 @@ def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str) -> str:
 
 def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
     """The rounds of one workflow, one a line."""
-    table = Table(title=name)
+    table = Table(title=f"{name}, validation split")
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in ("round", "worst slice", "verdict") else "right")
     for each in rounds:

@@ -12,8 +12,8 @@ from tfprune.masking.masked import masked_layers
 from tfprune.masking.update import MaskUpdate
 from tfprune.recipe import TrackSection
 from tfprune.results import Evaluation
-from tfprune.slices.define import define_slices, parse_slices
-from tfprune.slices.evaluate import answer, as_batches, score
+from tfprune.slices.define import parse_slices
+from tfprune.slices.evaluate import answer, as_batches, score, slices_among
 from tfprune.tracking.metrics import evaluation_metrics
 from tfprune.tracking.store import Tracker
 
@@ -31,7 +31,7 @@ def callbacks(
         model: made by `tfprune.wrap`.
         validation: arrays ``(x, y)`` or a batched tf.data.Dataset that repeats in the same order; evaluated
             whole and by slice after each epoch, against the model as it is when training begins.
-        slices: ``"classes"``, ``{"rarest": share}``, ``{"hardest": share}``.
+        slices: ``"classes"``, ``{"rarest": share}``, ``{"hardest": share}``; rare is judged on `validation`.
         track: True records each epoch in MLflow (in the active run where there is one); a string is a
             tracking URI, a `TrackSection` names the experiment as well.
 
@@ -84,16 +84,7 @@ class SliceReport(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._before = answer(self.model, self._batches)
-        labels = self._before.labels
-        classes = [str(index) for index in range(int(labels.max()) + 1)]
-        self._slices = define_slices(
-            self._specs,
-            classes=classes,
-            labels=labels,
-            train_labels=labels,
-            margins=self._before.margin,
-            split="validation",
-        )
+        self._slices = slices_among(self._specs, self._before, "validation")
         self.baseline = score(self._before, self._slices)
         if self._tracker is not None:
             schedule = masked_layers(self.model)[0].schedule

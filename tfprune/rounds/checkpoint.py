@@ -20,19 +20,20 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from tfprune.backend import keras
 from tfprune.errors import RecipeError, StorageError, nearest
 from tfprune.recipe import Recipe
-from tfprune.results import Evaluation, Round
-from tfprune.rounds.finetune import History
+from tfprune.results import History, Round
 from tfprune.storage import home, replacing, sweep
+
+if TYPE_CHECKING:
+    from tfprune.backend import keras
 
 
 @dataclass
@@ -46,9 +47,7 @@ class Ledger:
         fingerprint: of the data and of the model it started from.
         created: milliseconds since 1970.
         rounds: finished ones.
-        test_dense, test: the one look at the test split.
         outcome: one sentence, once finished.
-        target_met: with it.
     """
 
     name: str
@@ -57,10 +56,7 @@ class Ledger:
     fingerprint: str
     created: int
     rounds: tuple[Round, ...] = ()
-    test_dense: Evaluation | None = None
-    test: Evaluation | None = None
     outcome: str = ""
-    target_met: bool = False
 
 
 _LEDGER = TypeAdapter(Ledger)
@@ -92,7 +88,7 @@ class Workflow:
     def keep_progress(self, stretch: str, model: keras.Model, history: History) -> None:
         """Write weights, optimizer and history after an epoch of a stretch (``dense``, ``r01`` …)."""
         arrays = _weights(model)
-        arrays.update({f"o{index}": each.numpy() for index, each in enumerate(model.optimizer.variables)})
+        arrays.update({f"o{index}": each.numpy() for index, each in enumerate(optimizer_state(model))})
         arrays["about"] = np.array(json.dumps({"stretch": stretch, "history": history}))
         _write_arrays(self.folder / "progress.npz", arrays)
 
@@ -106,7 +102,7 @@ class Workflow:
             if about["stretch"] != stretch:
                 return []
             _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
-            optimizer = model.optimizer.variables
+            optimizer = optimizer_state(model)
             _set(optimizer, [arrays[f"o{index}"] for index in range(len(optimizer))])
             return about["history"]
 
@@ -239,6 +235,12 @@ def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             yield arrays
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StorageError(f"{path}: {_UNREADABLE.format(folder=path.parent)}") from error
+
+
+def optimizer_state(model: keras.Model) -> list[Any]:
+    """All variables of a compiled model's optimizer, those of loss scaling included, which Keras does not list."""
+    scaling = getattr(model.optimizer, "_loss_scale", None)
+    return [*model.optimizer.variables, *getattr(scaling, "_weights", {}).values()]
 
 
 def _weights(model: keras.Model) -> dict[str, np.ndarray]:

@@ -16,9 +16,8 @@ from tfprune.data.splits import Split
 from tfprune.errors import DataError, Interrupted, TrainingError
 from tfprune.recipe import Recipe, TrainSection
 from tfprune.report.watch import Watch
+from tfprune.results import History
 from tfprune.slices.evaluate import looks_like_probabilities
-
-History = list[dict[str, float]]
 
 _OPTIMIZERS: dict[str, Callable[[float], Any]] = {
     "adam": keras.optimizers.Adam,
@@ -32,7 +31,10 @@ def compile_for_training(model: keras.Model, train: TrainSection, sample: np.nda
     """Compile with the recipe's optimizer and a cross-entropy that fits what the model answers."""
     outputs = np.asarray(model.predict_on_batch(sample), np.float64)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not looks_like_probabilities(outputs))
-    model.compile(_OPTIMIZERS[train.optimizer](train.learning_rate), loss, metrics=["accuracy"])
+    optimizer = _OPTIMIZERS[train.optimizer](train.learning_rate)
+    if any(layer.dtype_policy.name == "mixed_float16" for layer in model._flatten_layers()):
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer)  # small gradients would vanish
+    model.compile(optimizer, loss, metrics=["accuracy"])
     model.optimizer.build(model.trainable_variables)
 
 
@@ -121,9 +123,10 @@ def train(
         start = time.time()
         figures = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[follow], verbose=0).history
         row = {name: float(values[-1]) for name, values in figures.items()}
-        if not math.isfinite(row["loss"]):
+        loss = row["loss"] if all(np.isfinite(each).all() for each in model.get_weights()) else math.nan
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {row['loss']} in epoch {epoch + 1}; lower the learning rate, or check the data"
+                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or check the data"
             )
         history.append(
             {**row, "learning_rate": follow.rate_now, "seconds": round(time.time() - start, 3), "ended": now()}

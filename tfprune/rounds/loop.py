@@ -13,19 +13,19 @@ import numpy as np
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
 from tfprune.data.splits import Data, Split
+from tfprune.errors import TrainingError
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.schedule import Schedule, round_schedule
-from tfprune.masking.update import hold_zeros, sparsity_of
+from tfprune.masking.update import sparsity_of
 from tfprune.masking.wrap import retarget, strip, wrap
 from tfprune.models.clone import with_precision
 from tfprune.models.files import save
 from tfprune.recipe import Recipe
 from tfprune.report.summary import outcome_sentence, workflow_markdown
 from tfprune.report.watch import Watch
-from tfprune.results import Evaluation, Round, RunResult, Verdict
-from tfprune.rounds.checkpoint import Ledger, Workflow
+from tfprune.results import Evaluation, History, Round, RunResult, Verdict
+from tfprune.rounds.checkpoint import Ledger, Workflow, optimizer_state
 from tfprune.rounds.finetune import (
-    History,
     Stretch,
     compile_for_training,
     finetune_rate,
@@ -58,14 +58,23 @@ class Loop:
         slices = slices_of(self.data.validation, self.recipe, self.data, baseline.margin)
         prune = self.recipe.prune
         pruned = wrap(dense, self._schedule(0.0, 0.5, 2), layers=prune.layers, scope=prune.scope)
-        hold_zeros(masked_layers(pruned))
         compile_for_training(pruned, self.recipe.train, sample_of(self.data.train))
         fresh = _State(pruned)
         if not self.ledger.rounds:
-            first = self._round(Step(0, 0.0, 0.0), pruned, score(baseline, slices), Verdict(True), history)
-            self._settle(dense, first)
-        while isinstance(step := next_step(self.ledger.rounds, self.recipe), Step):
-            self._prune_round(step, pruned, fresh, baseline, slices)
+            self._settle(Step(0, 0.0, 0.0), dense, pruned, score(baseline, slices), Verdict(True), history)
+        if self.ledger.rounds[0].evaluation.accuracy <= 1.2 / len(self.data.classes):
+            self.watch.note(
+                "the dense model is hardly better than chance: is it trained, and are its classes in this order: "
+                f"{', '.join(self.data.classes[:12])}?"
+            )
+        step = next_step(self.ledger.rounds, self.recipe)
+        while isinstance(step, Step):
+            try:
+                self._prune_round(step, pruned, fresh, baseline, slices)
+            except TrainingError as error:  # the same again each time: what passed before is the result
+                step = Halt(False, str(error))
+            else:
+                step = next_step(self.ledger.rounds, self.recipe)
         return self._finish(step, dense, pruned, fresh)
 
     @property
@@ -99,7 +108,7 @@ class Loop:
         history = self._train(pruned, stretch)
         evaluation = score(self._answers(pruned, self.data.validation), slices, baseline)
         verdict = judge(evaluation, self.ledger.rounds[0].evaluation, self.recipe.stop)
-        self._settle(pruned, self._round(step, pruned, evaluation, verdict, history))
+        self._settle(step, pruned, pruned, evaluation, verdict, history)
 
     def _train(self, model: keras.Model, stretch: Stretch) -> History:
         """Train from where an earlier process left this stretch to its end."""
@@ -130,10 +139,18 @@ class Loop:
 
     # --- results
 
-    def _round(
-        self, step: Step, pruned: keras.Model, evaluation: Evaluation, verdict: Verdict, history: History
-    ) -> Round:
-        return Round(
+    def _settle(
+        self,
+        step: Step,
+        trained: keras.Model,
+        pruned: keras.Model,
+        evaluation: Evaluation,
+        verdict: Verdict,
+        history: History,
+    ) -> None:
+        """Keep a round. The ledger comes last: until it speaks of a round, all of this is done again."""
+        plain = self._plain(pruned)
+        finished = Round(
             number=len(self.ledger.rounds),
             parent=step.parent,
             target=step.target,
@@ -141,23 +158,20 @@ class Loop:
             share=step.share,
             evaluation=evaluation,
             # Of the plain model: masked weights may be -0.0, which is zero but compresses worse.
-            measurement=replace(measure(self._plain(pruned)), layers=()),
+            measurement=replace(measure(plain), layers=()),
             verdict=verdict,
             history=tuple(history),
             seconds=round(sum(each["seconds"] for each in history), 3),
             # Not the time now: a round that is settled again after a kill must be the same round.
             finished=int(history[-1]["ended"]) if history else self.ledger.created,
         )
-
-    def _settle(self, model: keras.Model, finished: Round) -> None:
-        """Keep a round. The ledger comes last: until it speaks of a round, all of this is done again."""
         rounds = (*self.ledger.rounds, finished)
-        self.workflow.keep_round(finished.number, model)
+        self.workflow.keep_round(finished.number, trained)
         self.tracker.open_round(finished.label)
         self.tracker.record_epochs(finished.label, finished.history)
-        plain = self._plain(model) if finished.verdict.passed else None
         note = workflow_markdown(self.ledger.name, rounds, "")
-        self.tracker.record_round(rounds, plain, sample_of(self.data.validation, 1), note)
+        example = sample_of(self.data.validation, 1)
+        self.tracker.record_round(rounds, plain if verdict.passed else None, example, note)
         self.ledger.rounds = rounds
         self.workflow.keep()
         self.watch.round(finished)
@@ -169,7 +183,7 @@ class Loop:
             self.workflow.restore_round(best.number, pruned)
         plain = self._plain(pruned)
         test = self.data.test
-        before, after = self._answers(dense, test), self._answers(plain, test)
+        before, after = self._answers(with_precision(dense, "float32"), test), self._answers(plain, test)
         slices = slices_of(test, self.recipe, self.data, before.margin)
         result = RunResult(
             workflow=self.ledger.name,
@@ -185,18 +199,19 @@ class Loop:
         )
         result = replace(result, outcome=outcome_sentence(result, halt.reason))
         save(plain, self.workflow.folder / "model.keras")
-        if self.recipe.export is not None:
+        if self.recipe.export is not None and (best.number or halt.target_met):
             save(plain, self.recipe.export.path)
         self.tracker.finish(result, workflow_markdown(result.workflow, result.rounds, result.outcome))
-        self.ledger.test_dense, self.ledger.test = result.test_dense, result.test
-        self.ledger.outcome, self.ledger.target_met = result.outcome, result.target_met
+        self.tracker.leave_open("FAILED")  # a round whose training came to nothing
+        self.ledger.outcome = result.outcome
         self.workflow.keep()
         return result
 
     # --- small things
 
     def _plain(self, model: keras.Model) -> keras.Model:
-        return with_precision(strip(model), "float32")
+        plain = strip(model)
+        return plain if self.recipe.precision == "float32" else with_precision(plain, "float32")
 
     def _answers(self, model: keras.Model, split: Split) -> Answers:
         return answer(model, split.batches(max(256, self.recipe.train.batch_size)))
@@ -239,4 +254,4 @@ class _State:
 
     @staticmethod
     def _variables(model: keras.Model) -> list[Any]:
-        return [*model.weights, *model.optimizer.variables]
+        return [*model.weights, *optimizer_state(model)]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfprune.backend import keras, make_deterministic
+from tfprune.backend import keras, make_deterministic, tf
+from tfprune.data.augment import augment
 from tfprune.data.load import from_arrays, load_data
 from tfprune.data.splits import Data
-from tfprune.errors import Interrupted, RecipeError, SliceError, nearest
-from tfprune.masking.schedule import ConstantSparsity
-from tfprune.masking.wrap import wrap
+from tfprune.errors import DataError, Interrupted, RecipeError, SliceError, nearest
+from tfprune.importing import one_line
+from tfprune.masking.wrap import check_prunable
 from tfprune.models.checks import check_fits
 from tfprune.models.files import check_writable
 from tfprune.models.sources import load_model
@@ -38,7 +41,7 @@ def run(
         recipe: a recipe, a mapping, a path, or the name of a shipped one.
         model: a built tf_keras classifier in place of the recipe's model; it counts as trained and is not changed.
         data: arrays ``(x, y)``, or a dict of them under ``train`` and optionally ``validation`` and ``test``,
-            in place of the recipe's data.
+            in place of the recipe's source; shares, classes and `divide_by` are the recipe's.
         resume: go on with an unfinished run of the same recipe, data and model.
 
     Returns:
@@ -75,10 +78,11 @@ def execute(
     watch.note("loading data and model")
     parts = _data(recipe, data)
     dense = _model(recipe, model, parts)
-    _check_slices(recipe, parts)
-    wrap(dense, ConstantSparsity(final_sparsity=0.0), layers=recipe.prune.layers)  # refuses before any training
-    if recipe.export is not None:
-        check_writable(recipe.export.path)
+    trained = recipe.model.is_trained if model is None and recipe.model else True
+    _check_before_training(recipe, dense, parts)
+    # What was handed in is not what the recipe names, and is not recorded as that.
+    given = {"model": model, "data": data}
+    recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
     tracker = Tracker(recipe.track)
     fingerprint = _fingerprint(dense, parts)
     opened = open_workflow(recipe, fingerprint, now(), resume=resume, only=only)
@@ -86,10 +90,13 @@ def execute(
         if workflow.ledger.rounds or (workflow.folder / "progress.npz").exists():
             watch.note(f"going on with {workflow.ledger.name}")
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
-        trained = recipe.model.is_trained if model is None and recipe.model else True
         try:
             tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
             return Loop(recipe, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
+        except tf.errors.OpError as error:
+            tracker.leave_open("FAILED")
+            reason = one_line(error).split(" [[")[0]
+            raise DataError(f"TensorFlow stopped in the middle of the data or the model: {reason}") from error
         except BaseException as error:
             tracker.leave_open("KILLED" if isinstance(error, (Interrupted, KeyboardInterrupt)) else "FAILED")
             raise
@@ -102,7 +109,7 @@ def dense_model(recipe: Recipe) -> keras.Model:
 
 def _data(recipe: Recipe, given: Any) -> Data:
     if given is not None:
-        return from_arrays(given, seed=recipe.seed)
+        return from_arrays(given, section=recipe.data, seed=recipe.seed)
     if recipe.data is None:
         raise RecipeError("data: is missing; a recipe needs it, or pass data=(x, y) to tfprune.run")
     return load_data(recipe.data, recipe.seed)
@@ -122,8 +129,12 @@ def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model
     )
 
 
-def _check_slices(recipe: Recipe, data: Data) -> None:
-    """Refuse slices without examples, and gates on slices that do not exist, before anything is trained."""
+def _check_before_training(recipe: Recipe, model: keras.Model, data: Data) -> None:
+    """Refuse what would fail later: layers, export path, augmentation, slices without examples, unknown slices."""
+    check_prunable(model, recipe.prune.layers)
+    if recipe.export is not None:
+        check_writable(recipe.export.path)
+    augment(data.train.batches(1), recipe.train.augment, seed=0, epoch=0)
     known = slice_names(recipe.slices, data.classes)
     for name in recipe.stop.slice_drops:
         if name not in known:
@@ -135,8 +146,10 @@ def _check_slices(recipe: Recipe, data: Data) -> None:
 
 
 def _fingerprint(model: keras.Model, data: Data) -> str:
-    """Of the data and of the weights that the workflow starts from."""
-    digest = hashlib.sha256(data.digest.encode())
+    """Of the data and of the model that the workflow starts from, its automatic names left out."""
+    layers = [[type(layer).__name__, layer.get_config()] for layer in model.layers]
+    config = json.dumps(layers, default=lambda value: type(value).__name__, sort_keys=True)
+    digest = hashlib.sha256(f"{data.digest} {re.sub(r'_[0-9]+', '', config)}".encode())
     for each in model.get_weights():
         digest.update(np.ascontiguousarray(each).tobytes())
     return digest.hexdigest()[:16]

@@ -80,7 +80,9 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
         return Halt(True, f"the target of {final:.0%} sparsity is reached")
     failures = _failures_in_a_row(rounds)
     if failures >= stop.patience:
-        return Halt(False, f"{failures} rounds in a row failed their gates")
+        return Halt(
+            False, "1 round failed its gates" if failures == 1 else f"{failures} rounds in a row failed their gates"
+        )
     if last.number >= recipe.max_rounds:
         return Halt(False, f"all {recipe.max_rounds} rounds are used")
     if last.number == 0:

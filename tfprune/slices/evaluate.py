@@ -10,6 +10,7 @@ import numpy as np
 
 from tfprune.backend import keras, tf
 from tfprune.errors import DataError, ModelError
+from tfprune.recipe import SliceSpec
 from tfprune.results import Evaluation, SliceScore
 from tfprune.slices.define import Slice, define_slices, parse_slices
 
@@ -151,16 +152,23 @@ def evaluate(
     batches = as_batches(data)
     answers = answer(model, batches)
     reference = answer(baseline, batches) if baseline is not None else None
-    classes = [str(index) for index in range(int(answers.labels.max()) + 1)]
-    defined = define_slices(
+    return score(answers, slices_among(specs, reference or answers), reference)
+
+
+def slices_among(specs: Sequence[SliceSpec], answers: Answers, split: str = "given") -> tuple[Slice, ...]:
+    """Slices of the examples that a model answered; where no training part is known, rare is judged on them.
+
+    Raises:
+        SliceError: a slice without an example.
+    """
+    return define_slices(
         specs,
-        classes=classes,
+        classes=[str(index) for index in range(int(answers.labels.max()) + 1)],
         labels=answers.labels,
         train_labels=answers.labels,
-        margins=(reference or answers).margin,
-        split="given",
+        margins=answers.margin,
+        split=split,
     )
-    return score(answers, defined, reference)
 
 
 def as_batches(data: Any, batch_size: int = 256) -> tf.data.Dataset:

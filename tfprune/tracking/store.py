@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
@@ -37,7 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError, nearest
 from tfprune.recipe import Recipe, TrackSection
 from tfprune.results import Round, RunResult
-from tfprune.storage import home, replacing
+from tfprune.storage import home, replacing, sweep
 from tfprune.tracking.metrics import evaluation_metrics, flatten, round_metrics, safe_name
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
@@ -107,7 +106,7 @@ class Tracker:
             self._client.log_batch(parent, params=new)
             source = recipe.data.model_dump_json(exclude_none=True) if recipe.data else "{}"
             name = recipe.data.source if recipe.data else "given arrays"
-            data = Dataset(name, str(about["data.digest"])[:16], "tfprune", source)
+            data = Dataset(name, str(about.get("data.digest", "unknown"))[:16], "tfprune", source)
             self._client.log_inputs(parent, [DatasetInput(data, [InputTag("mlflow.data.context", "all splits")])])
             self._client.log_text(parent, recipe.to_yaml(), "recipe.yaml")
             self._client.log_dict(parent, environment(), "environment.json")
@@ -164,6 +163,7 @@ class Tracker:
         with _speaking_of(self.uri):
             active = mlflow.active_run()
             if active is not None:
+                self._client = mlflow.MlflowClient()  # where the caller's run is may be elsewhere
                 self._runs["fit"] = active.info.run_id
             else:
                 tags = {"tfprune.kind": "fit"}
@@ -313,7 +313,9 @@ class Recorded:
             artifacts = [each.path for each in self._client.list_artifacts(run.info.run_id)]
             if "rounds.json" not in artifacts:
                 raise TrackingError(f"workflow {name!r} has no finished round yet")
-            text = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/rounds.json")
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(self._client.download_artifacts(run.info.run_id, "rounds.json", folder))
+                text = path.read_text(encoding="utf-8")
         return _ROUNDS.validate_json(text), run.data.tags.get("tfprune.outcome", "")
 
 
@@ -363,6 +365,7 @@ def _schema_lock(uri: str) -> Iterator[None]:
             f"cannot write {folder}: {error.strerror or error}; choose another place with track.uri"
         ) from error
     try:
+        sweep(folder)
         if not Path(uri[10:]).exists():
             # Tables that a kill or a full disk cut off halfway would be unusable for good.
             with replacing(Path(uri[10:]).absolute()) as temporary:
