@@ -451,3 +451,19 @@ def test_a_kernel_that_begins_at_zero_may_grow() -> None:
     pruned.compile("sgd", "mse")
     pruned.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
     assert (strip(pruned).get_layer("new").kernel.numpy() != 0).all()
+
+
+def test_an_unfinished_schedule_is_told_when_stripped() -> None:
+    model = stacked(layers.Dense(4), 8)
+    pruned = tfprune.wrap(model, tfprune.PolynomialDecay(final_sparsity=0.8, end_step=100))
+    pruned.compile("sgd", "mse")
+    pruned.fit(np.ones((8, 8)), np.ones((8, 4)), batch_size=4, verbose=0)
+    with pytest.warns(UserWarning, match="step 2 of a schedule that ends at step 100"):
+        strip(pruned)
+
+
+def test_a_keras_3_model_is_refused_by_name() -> None:
+    keras3 = pytest.importorskip("keras", minversion="3")
+    model = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)])
+    with pytest.raises(ModelError, match="TF-MOT takes no Keras 3 model"):
+        tfprune.wrap(model, HALF)
