@@ -375,7 +375,7 @@ class TrackSection(Section):
 
 
 class ExportSection(Section):
-    """Where the best round's plain Keras model is written, if any round passed; the ending decides: .keras, .h5, or a SavedModel."""
+    """Where the best round's plain Keras model is written, if any passed: .keras, .h5, or a SavedModel folder."""
 
     path: Path
 
@@ -498,9 +498,7 @@ def load(recipe: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Rec
     content.setdefault("name", re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lstrip("._-") or "recipe")
     for override in overrides:
         _override(content, override)
-    return parse(
-        content, where=f"{path} with {' '.join(f'--set {each}' for each in overrides)}" if overrides else str(path)
-    )
+    return parse(content, where=" ".join([str(path), *(f"--set {each}" for each in overrides)]))
 
 
 def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
