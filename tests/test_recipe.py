@@ -530,6 +530,7 @@ CHANGES = {
     "train.optimizer": "sgd",
     "train.learning_rate": "0.7",
     "train.decay": "step",
+    "train.augment": "[flip]",
     "prune.method": None,  # has one value so far
     "prune.schedule.kind": "constant",
     "prune.schedule.power": "2",

@@ -521,7 +521,7 @@ def half_done(warm_home) -> Path:
         *(("ledger.json", damage) for damage in (cut, overwrite)),
         *(("round-00.npz", damage) for damage in (cut, Path.unlink)),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_a_damaged_file_is_one_line(name, damage, half_done, home, tmp_path, monkeypatch, capfd):
     kept = tmp_path / "kept"
