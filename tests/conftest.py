@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+import pytest
+import tiny_workflow
 
 import tfprune  # noqa: F401 - chooses tf_keras before a test imports TensorFlow
 
@@ -10,3 +14,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests record in homes of their own, whatever the shell says.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("TFPRUNE_HOME", None)
+
+
+@pytest.fixture(scope="session")
+def warm_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose MLflow tables are made."""
+    return tiny_workflow.warm_home(tmp_path_factory)
+
+
+@pytest.fixture
+def home(warm_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The warm home, as the one that tfprune records in."""
+    monkeypatch.setenv("TFPRUNE_HOME", str(warm_home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return warm_home
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory):
+    """Folder and result of a workflow that ran undisturbed in a process of its own."""
+    return tiny_workflow.finished(tmp_path_factory)

@@ -20,14 +20,6 @@ from tfprune.recipe import TrackSection
 from tfprune.tracking.store import Tracker
 
 
-@pytest.fixture
-def home(tmp_path_factory, monkeypatch) -> Path:
-    home = tiny_workflow.warm_home(tmp_path_factory)
-    monkeypatch.setenv("TFPRUNE_HOME", str(home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return home
-
-
 def traces(home: Path) -> tuple[set[str], int]:
     """Workflows, temporaries and artifacts in a home, and the number of its runs."""
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")

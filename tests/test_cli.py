@@ -18,19 +18,6 @@ from tfprune.cli import main
 VERBS = ["run", "resume", "compare", "inspect", "schedules", "schedules draw", "ui"]
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    return tiny_workflow.finished(tmp_path_factory)
-
-
-@pytest.fixture
-def home(tmp_path_factory, monkeypatch) -> Path:
-    home = tiny_workflow.warm_home(tmp_path_factory)
-    monkeypatch.setenv("TFPRUNE_HOME", str(home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return home
-
-
 @pytest.fixture
 def recorded(finished, monkeypatch) -> dict:
     """The result of a workflow in whose home the verbs look around."""

@@ -36,23 +36,6 @@ from tfprune.tracking.store import Recorded, Tracker, tracking_uri
 from tfprune.tracking.ui import serve_ui
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    return tiny_workflow.finished(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def warm_home(tmp_path_factory) -> Path:
-    return tiny_workflow.warm_home(tmp_path_factory)
-
-
-@pytest.fixture
-def home(warm_home, monkeypatch) -> Path:
-    monkeypatch.setenv("TFPRUNE_HOME", str(warm_home))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return warm_home
-
-
 @pytest.fixture
 def store(home, request) -> TrackSection:
     """An experiment of the test's own."""
