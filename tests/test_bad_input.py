@@ -128,6 +128,13 @@ def test_a_model_that_does_not_fit_the_data(refuse, tmp_path):
         ({"slices": [{"hardest": 0.001}]}, "slice 'hardest' has no example in the validation split"),
         ({"stop__slice_drops": {"class_9": 0.1}}, "no slice is named 'class_9'"),
         ({"prune__layers": ["frist"]}, "'frist' matches no layer"),
+        ({"prune__pattern": "2:4"}, "prune: pattern 2:4 leads to 0.5 sparsity, but target.sparsity is 0.6"),
+        (
+            {"prune__scope": {"frist": 0.5}},
+            "prune.scope: 'frist' matches no layer that is pruned; did you mean 'first'?",
+        ),
+        ({"prune__importance": "no_such_module:f"}, "prune.importance no_such_module:f: no module 'no_such_module'"),
+        ({"prune__importance": "numpy:sum"}, "importance sum: expected scores of the weights' shape (8, 16), got ()"),
         ({"track__experiment": "x" * 501}, "500"),
         ({"track__uri": "file:///tmp/nowhere"}, "maintenance mode"),
         ({"data": {"source": "npx"}}, "did you mean 'npz'?"),

@@ -90,6 +90,19 @@ def test_gates_that_failed_are_exit_code_1(home, cli, tmp_path):
     assert result["rounds"][1]["target"] == pytest.approx(0.98), "--set was heard"
 
 
+def test_a_warning_is_one_line(home, cli, tmp_path):
+    path = tiny_workflow.write(tmp_path / "recipe.yaml", name="warned", track__models=False, finetune__epochs=0)
+    code, out, err = cli("run", path)
+    assert code == 0 and "warning" not in out
+    (line,) = [line for line in err.splitlines() if "pruned without training" in line]
+    assert re.fullmatch(
+        r"warning: pruned without training: accuracy [\d.]+%, [\d.]+% before, on the validation part; "
+        r"fine-tune it, or prune less",
+        line,
+    )
+    assert "UserWarning" not in err
+
+
 def test_set_refuses_what_a_file_would(cli, tmp_path):
     path = tiny_workflow.write(tmp_path / "recipe.yaml")
     code, out, err = cli("run", path, "--set", "prune.target.sparsity=1.5")
@@ -158,6 +171,8 @@ def test_inspect_a_recipe_a_model_and_a_wrapped_model(recorded, cli, tmp_path):
     ]
     code, out, _ = cli("inspect", best)
     assert "BatchNormalization" in out and "432 MACs" in out
+    overall = 1 - found[best]["nonzero"] / found[best]["parameters"]
+    assert f"60.2% of those zero, {overall:.1%} of all" in " ".join(out.split())
 
 
 def test_inspect_a_shipped_recipe(cli):
@@ -181,7 +196,7 @@ def test_draw(cli, tmp_path, monkeypatch):
     code, out, err = cli("schedules", "draw", "digits", "--json", "--set", "prune.target.sparsity=0.75")
     content = json.loads(out)
     assert (code, err, content["file"]) == (0, "", None)
-    assert content["targets"][-1] == pytest.approx(0.75) and content["points"][-1] == [4, pytest.approx(0.75)]
+    assert content["targets"][-1] == pytest.approx(0.75) and content["points"][-1] == [4000, pytest.approx(0.75)]
     assert not list(tmp_path.iterdir())
     code, out, _ = cli("schedules", "draw", "digits", "-o", "deep/plan.svg")
     assert code == 0 and "drawn to deep/plan.svg" in out
@@ -190,6 +205,39 @@ def test_draw(cli, tmp_path, monkeypatch):
     assert (tmp_path / "digits-schedule.png").is_file()
     code, out, err = cli("schedules", "draw", "digits", "-o", "plan.txt")
     assert (code, out) == (2, "") and "the ending must be one of" in err
+
+
+def test_draw_rounds_that_prune_at_once(cli):
+    content = json.loads(cli("schedules", "draw", "lottery-ticket", "--json", "--steps", "10")[1])
+    jumps = [(number * 10, pytest.approx(target)) for number, target in enumerate(content["targets"][1:])]
+    assert [tuple(each) for each in content["points"]] == [(0, 0), *jumps, (40, pytest.approx(0.8))]
+
+
+def test_draw_over_steps(cli):
+    arguments = ("schedules", "draw", "digits", "--set", "prune.schedule={kind: stepped, steps: 2}", "--json")
+    content = json.loads(cli(*arguments, "--steps", "60")[1])
+    assert (content["steps"], len(content["targets"])) == (60, 5)
+    # Each round jumps on its first step and in its middle, from where half of it recovers.
+    assert [step for step, _ in content["points"]] == [0, 0, 30, 60, 90, 120, 150, 180, 210, 240]
+    assert content["points"][2][1] == content["targets"][1]
+
+
+def test_draw_kinds(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = cli("schedules", "draw", "--json")
+    content = json.loads(out)
+    assert (code, err, content["file"], content["steps"]) == (0, "", None, 1000)
+    assert list(content["kinds"]) == ["polynomial", "linear", "exponential", "cosine", "stepped", "constant"]
+    assert {tuple(points[-1]) for points in content["kinds"].values()} == {(1000, 0.9)}
+    assert not list(tmp_path.iterdir())
+    changes = ["--final", "0.6", "--steps", "30", "--frequency", "10"]
+    code, out, _ = cli("schedules", "draw", "--kind", "linear", "--kind", "constant", *changes, "--json", "-o", "a.svg")
+    content = json.loads(out)
+    assert content["kinds"]["linear"] == [[0, 0], [10, pytest.approx(0.2)], [20, pytest.approx(0.4)], [30, 0.6]]
+    assert content["kinds"]["constant"] == [[0, 0], [0, 0.6], [30, 0.6]]
+    assert (code, content["file"]) == (0, "a.svg") and (tmp_path / "a.svg").is_file()
+    assert cli("schedules", "draw")[1] == "drawn to kinds-schedule.png\n"
+    assert (tmp_path / "kinds-schedule.png").is_file()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
@@ -230,6 +278,18 @@ def test_ui_as_json(finished):
         (["run", "nowhere.yaml"], "no such file"),
         (["inspect", "nowhere.keras"], "there is no such model file"),
         (["schedules", "draw", "digist"], "did you mean 'digits'?"),
+        (["schedules", "draw", "digits", "--kind", "cosine"], "--kind, --final and --frequency go without a recipe"),
+        (["schedules", "draw", "digits", "--frequency", "1"], "a recipe with --set, e.g. --set prune.schedule.kind"),
+        (["schedules", "draw", "digits", "--steps", "0"], "steps a round must be from 1 to 1000000, but got 0"),
+        (["schedules", "draw", "--steps", "-5"], "steps a round must be from 1 to 1000000, but got -5"),
+        (["schedules", "draw", "--kind", "cosin"], "did you mean 'cosine'?"),
+        (
+            ["schedules", "draw", "--final", "1"],
+            "--final 1.0 --frequency 100: prune.target.sparsity: got 1.0",
+        ),
+        (["schedules", "draw", "--final", "nan"], "prune.target.sparsity: got nan, expected"),
+        (["schedules", "draw", "--frequency", "0"], "prune.schedule.frequency: got 0, expected"),
+        (["schedules", "draw", "--set", "seed=3"], "--set 'seed=3' changes a recipe, but no recipe is given"),
         (["compare", "tiny-9"], "did you mean 'tiny-1'?"),
         (["resume", "tiny-9"], "workflow 'tiny-9': not in "),
         (["resume"], "nothing to resume"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfprune.errors import DataError
-from tfprune.importing import call_function
+from tfprune.importing import call_function, load_function
 
 
 def complaint(name: str) -> str:
@@ -37,6 +37,15 @@ def test_what_the_function_imports_late_is_found_too(module, tmp_path: Path) -> 
     (tmp_path / "late_friend.py").write_text("value = 3")
     module("def late():\n    import late_friend\n    return late_friend.value")
     assert call_function("users_own:late", "x", DataError) == 3
+
+
+def test_a_function_to_be_called_later(module) -> None:
+    module("def double(n): return 2 * n")
+    before = list(sys.path)
+    assert load_function("users_own:double", "x", DataError)(4) == 8
+    assert sys.path == before
+    with pytest.raises(DataError, match=r"^x users_own:duoble: users_own has no function 'duoble'; did you mean 'doub"):
+        load_function("users_own:duoble", "x", DataError)
 
 
 def test_complaints(module) -> None:

@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from tfprune import recipe as recipes
 from tfprune.errors import RecipeError
+from tfprune.importance import IMPORTANCES
+from tfprune.masking.selection import SCOPES
 from tfprune.recipe import Recipe, find, load, names, parse, recipe_folder
 
 MINIMAL = {"name": "least", "prune": {"target": {"sparsity": 0.5}}}
@@ -263,7 +265,10 @@ def test_override_below_a_value():
 
 def test_override_is_checked_like_the_file():
     line = mistake("digits", ["prune.scope=globl"])
-    assert "prune.scope: got 'globl', expected one of layer, global; did you mean 'global'?" in line
+    assert (
+        "prune.scope: got 'globl', expected one of layer, global, erk, or sparsities by layer; did you mean 'global'?"
+        in line
+    )
 
 
 # ---------------------------------------------------------------------------------------------- mistakes
@@ -328,7 +333,7 @@ UNKNOWN_KEYS = [
     ({"prune": {"target": {"sparsity": 0.5}, "round": 3}}, "prune.round: unknown key (value 3)", "mean 'rounds'?"),
     (
         {"prune": {"target": {"sparsity": 0.5}, "schedule": {"powr": 3}}},
-        "prune.schedule.powr: unknown key (value 3); allowed: begin, end, frequency, kind, power",
+        "prune.schedule.powr: unknown key (value 3); allowed: begin, end, frequency, kind, power, steps",
         "mean 'power'?",
     ),
     (
@@ -379,6 +384,17 @@ MISTAKES = [
     # one of several words
     (_prune(scope="globl"), "prune.scope: got 'globl', expected one of layer, global", "mean 'global'?"),
     (_prune(scope=["layer"]), "prune.scope: got ['layer'], expected one of layer, global", ""),
+    (_prune(schedule={"kind": "cosin"}), "prune.schedule.kind: got 'cosin', expected one of poly", "mean 'cosine'?"),
+    (_prune(scope=3), "prune.scope: got 3, expected one of layer, global, erk, or sparsities by layer", ""),
+    (_prune(scope={"conv1": 1}), "prune.scope.conv1: got 1, expected a sparsity, from 0 to less than 1", ""),
+    (_prune(scope={"a": 0.5, "b": True}), "prune.scope.b: got True, expected a sparsity", ""),
+    (_prune(scope={1: 0.5}), "prune.scope: got 1, expected the name or pattern of a layer", ""),
+    (_prune(importance="tylor"), "prune.importance: got 'tylor', expected one of magnitude, gradient", "an 'taylor'?"),
+    (_prune(importance=["a:b"]), "prune.importance: got ['a:b'], expected one of", "or package.module:function"),
+    (_prune(pattern="2of4"), "prune.pattern: got '2of4', expected element, N:M such as 2:4, or AxB such as 1x4", ""),
+    (_prune(pattern="0x4"), "prune.pattern: got '0x4', expected element", ""),
+    (_prune(pattern=124), "prune.pattern: got 124, expected element, N:M such as 2:4, or AxB", "needs quotes"),
+    (_prune(pattern="4:2"), "prune.pattern: got '4:2', but N:M keeps N of every M weights, so N must be under M", ""),
     (_prune(method="magic"), "prune.method: got 'magic', expected one of masking", ""),
     ({"train": {"optimizer": "adm"}}, "train.optimizer: got 'adm', expected one of adam, adamw,", "mean 'adam'?"),
     ({"model": {"builtin": "resnet50"}}, "model.builtin: got 'resnet50', expected one of digits-cnn,", "mean 'resnet5"),
@@ -407,6 +423,13 @@ MISTAKES = [
     (_prune(target={"sparsity": float("nan")}), "prune.target.sparsity: got nan, expected", "finite"),
     (_prune(rounds=0), "prune.rounds: got 0, expected", "equal to 1"),
     (_prune(schedule={"end": 1.5}), "prune.schedule.end: got 1.5, expected", "equal to 1"),
+    (_prune(schedule={"kind": "stepped", "steps": 0}), "prune.schedule.steps: got 0, expected", "equal to 1"),
+    (_prune(batches=0), "prune.batches: got 0, expected", "equal to 1"),
+    (_prune(regrow=1), "prune.regrow: got 1, expected", "less than 1"),
+    (_prune(floor=-0.1), "prune.floor: got -0.1, expected", "equal to 0"),
+    (_prune(ceiling=0), "prune.ceiling: got 0, expected", "greater than 0"),
+    (_prune(rewind_to_epoch=-1), "prune.rewind_to_epoch: got -1, expected", "equal to 0"),
+    ({"finetune": {"epochs": -1}}, "finetune.epochs: got -1, expected", "equal to 0"),
     (_prune(schedule={"power": float("inf")}), "prune.schedule.power: got inf, expected", "finite"),
     ({"train": {"learning_rate": -1}}, "train.learning_rate: got -1, expected", "greater than 0"),
     ({"stop": {"max_drop": -0.1}}, "stop.max_drop: got -0.1, expected", "equal to 0"),
@@ -435,6 +458,41 @@ MISTAKES = [
         "",
     ),
     (_prune(schedule={"begin": 0.5, "end": 0.5}), "prune.schedule: begin 0.5 must lie before end 0.5", ""),
+    (
+        _prune(schedule={"kind": "linear", "power": 3.0}),
+        "prune.schedule: 'power' goes with kind polynomial, but kind is linear",
+        "",
+    ),
+    (_prune(schedule={"kind": "stepped", "power": 2}), "prune.schedule: 'power' goes with kind polynomial", "stepped"),
+    (_prune(schedule={"steps": 4}), "prune.schedule: 'steps' goes with kind stepped, but kind is polynomial", ""),
+    (_prune(schedule={"kind": "constant", "steps": 4}), "prune.schedule: 'steps' goes with kind stepped", "constant"),
+    (_prune(scope={}), "prune: scope {} names no layer", "one of layer, global, erk"),
+    (_prune(floor=0.1), "prune: floor goes with scope global, but scope is 'layer'", ""),
+    (_prune(ceiling=0.9, scope="erk"), "prune: ceiling goes with scope global, but scope is 'erk'", ""),
+    (_prune(normalize=True), "prune: normalize goes with scope global, but scope is 'layer'", ""),
+    (_prune(scope="global", floor=0.6, ceiling=0.6), "prune: floor 0.6 must lie under ceiling 0.6", ""),
+    (
+        _prune(scope="global", floor=0.6),
+        "prune: target.sparsity 0.5 must lie between floor 0.6 and ceiling 1",
+        "",
+    ),
+    (_prune(scope="global", floor=0.1, regrow=0.1), "prune: regrow does not go with floor or ceiling", ""),
+    (_prune(pattern="1:4"), "prune: pattern 1:4 leads to 0.75 sparsity, but target.sparsity is 0.5", ""),
+    (_prune(pattern="2:4", scope="erk"), "prune: scope erk does not go with pattern 2:4", "the same for every layer"),
+    (_prune(pattern="2:4", scope={"a": 0.6}), "prune: pattern 2:4 leads to 0.5 sparsity, but scope.a is 0.6", ""),
+    (_prune(rewind_to_epoch=1, regrow=0.1), "prune: regrow does not go with rewind_to_epoch", "prunes once"),
+    (_prune(rewind_to_epoch=1, schedule={}), "prune: schedule does not go with rewind_to_epoch", "prunes once"),
+    (_prune(rewind_to_epoch=20), "prune.rewind_to_epoch 20 must lie before the last of train.epochs 20", ""),
+    (
+        {**_prune(rewind_to_epoch=1), "model": {"file": "a.keras"}},
+        "prune.rewind_to_epoch needs dense training, but the model is trained already",
+        "",
+    ),
+    (
+        {**_prune(rewind_to_epoch=1), "finetune": {"epochs": 0}},
+        "prune.rewind_to_epoch leaves weights to be trained, but finetune.epochs is 0",
+        "",
+    ),
     # slices
     ({"slices": "classes"}, "slices: got 'classes', expected a list", ""),
     ({"slices": {"rarest": 0.1}}, "slices: got {'rarest': 0.1}, expected a list", ""),
@@ -534,6 +592,7 @@ CHANGES = {
     "prune.method": None,  # has one value so far
     "prune.schedule.kind": "constant",
     "prune.schedule.power": "2",
+    "prune.schedule.steps": None,  # goes with another kind than the default: see the test of another kind below
     "prune.schedule.begin": "0.1",
     "prune.schedule.end": "0.7",
     "prune.schedule.frequency": "7",
@@ -541,6 +600,14 @@ CHANGES = {
     "prune.target.sparsity": "0.7",
     "prune.scope": "global",
     "prune.layers": "[conv1]",
+    "prune.importance": "taylor",
+    "prune.batches": "7",
+    "prune.floor": None,  # goes with another scope than the default: see the test of the global scope below
+    "prune.ceiling": None,
+    "prune.normalize": None,
+    "prune.pattern": "2:4",
+    "prune.regrow": "0.7",
+    "prune.rewind_to_epoch": "7",
     "finetune.epochs": "7",
     "finetune.learning_rate": "0.7",
     "stop.max_drop": "null",
@@ -584,6 +651,37 @@ def test_digest_reacts_to_another_source(override, base):
     assert base(override).digest != base().digest
 
 
+def test_digest_reacts_to_another_kind_of_schedule(base):
+    kinds = [f"{{kind: {kind}}}" for kind in SCHEDULE_KINDS] + ["{kind: stepped, steps: 7}"]
+    assert len({base(f"prune.schedule={kind}").digest for kind in kinds}) == len(kinds)
+
+
+def test_digest_reacts_to_limits_of_the_global_scope(base):
+    limits = ["floor=0.1", "ceiling=0.9", "normalize=true"]
+    digests = {base("prune.scope=global", *(f"prune.{each}" for each in some)).digest for some in ([], *zip(limits))}
+    assert len(digests) == 4
+
+
+def test_digest_reacts_to_the_order_of_patterns(base):
+    one, other = ("{conv*: 0.5, '*1': 0.2}", "{'*1': 0.2, conv*: 0.5}")  # of several the first counts
+    assert base(f"prune.scope={one}").digest != base(f"prune.scope={other}").digest
+
+
+@pytest.mark.parametrize(("name", "digest"), [("digits", "b89ef7e5"), ("cifar10-resnet20", "d33c96c4")])
+def test_digest_of_the_first_release(name, digest):
+    assert load(name).digest == digest
+
+
+def test_digest_of_before_there_were_other_kinds(base):
+    assert base().model_dump(mode="json")["prune"]["schedule"] == {
+        "kind": "polynomial",
+        "power": 3.0,
+        "begin": 0.0,
+        "end": 0.5,
+        "frequency": 10,
+    }
+
+
 def test_digest_does_not_hang_on_the_order_or_form_of_the_file(tmp_path):
     one = written(tmp_path, "name: a\nseed: 1\nprune: {target: {sparsity: 0.5}}\n")
     digest = load(one).digest
@@ -592,6 +690,73 @@ def test_digest_does_not_hang_on_the_order_or_form_of_the_file(tmp_path):
 
 
 # ----------------------------------------------------------------------------------------- round trip
+
+
+SCHEDULE_KINDS = ["polynomial", "linear", "exponential", "cosine", "stepped", "constant"]
+
+
+@pytest.mark.parametrize("kind", SCHEDULE_KINDS)
+def test_every_kind_of_schedule_reads_back(kind, tmp_path):
+    schedule = {"kind": kind, "begin": 0.25, "end": 0.75, "frequency": 7}
+    for more in ({}, {"polynomial": {"power": 2.0}, "stepped": {"steps": 7}}.get(kind, {})):
+        recipe = parse({**MINIMAL, "prune": {**MINIMAL["prune"], "schedule": {**schedule, **more}}})
+        path = written(tmp_path, recipe.to_yaml())
+        assert load(path) == recipe
+        assert load(path).digest == recipe.digest
+        assert load(path).to_yaml() == recipe.to_yaml()
+        assert parse(recipe.model_dump(mode="json")) == recipe
+        assert {**schedule, **more}.items() <= yaml.safe_load(recipe.to_yaml())["prune"]["schedule"].items()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"importance": "taylor", "batches": 3, "regrow": 0.25, "pattern": "1x4"},
+        {"importance": "my.code:score", "pattern": "2:4"},
+        {"scope": {"conv*": 0.5, "head": 0.0}, "pattern": "element"},
+        {"scope": "global", "floor": 0.25, "ceiling": 0.75, "normalize": True},
+        {"scope": "erk"},
+        {"rewind_to_epoch": 0},
+    ],
+    ids=str,
+)
+def test_every_way_to_choose_weights_reads_back(more, tmp_path):
+    recipe = parse({**MINIMAL, "prune": {**MINIMAL["prune"], **more}})
+    again = load(written(tmp_path, recipe.to_yaml()))
+    assert again == recipe == parse(recipe.model_dump(mode="json"))
+    assert (again.digest, again.to_yaml()) == (recipe.digest, recipe.to_yaml())
+    assert more.items() <= yaml.safe_load(recipe.to_yaml())["prune"].items()
+    assert list(more.get("scope", ())) == list(again.prune.scope if "scope" in more else ())
+
+
+def test_names_are_those_that_there_are():
+    assert recipes.Importance.__args__ == tuple(IMPORTANCES)
+    assert recipes.Scope.__args__ == SCOPES
+
+
+@pytest.mark.parametrize("text", ["2:4", "'2:4'", '"2:4"'])
+def test_a_pattern_needs_no_quotes(text, tmp_path):
+    path = written(tmp_path, f"name: a\nprune: {{target: {{sparsity: 0.5}}, pattern: {text}}}\n")
+    assert load(path).prune.pattern == "2:4"
+    assert load("digits", [f"prune.pattern={text}", "prune.target.sparsity=0.5"]).prune.pattern_sparsity == 0.5
+
+
+def test_a_rounded_share_is_that_of_the_pattern():
+    assert parse({"name": "a", "prune": {"pattern": "1:3", "target": {"sparsity": 0.667}}}).prune.pattern == "1:3"
+
+
+def test_rewinding_trains_for_the_epochs_that_are_left():
+    recipe = parse({**MINIMAL, "train": {"epochs": 9}, "prune": {**MINIMAL["prune"], "rewind_to_epoch": 2}})
+    assert (recipe.finetune_epochs, recipe.schedule.kind) == (7, "constant")
+    assert "schedule" not in recipe.to_yaml()
+    untrained = parse({**MINIMAL, "finetune": {"epochs": 0}})
+    assert (untrained.finetune_epochs, untrained.schedule.kind) == (0, "constant")
+    assert parse(MINIMAL).schedule == parse(MINIMAL).prune.schedule
+
+
+def test_defaults_of_the_schedule():
+    schedule = parse(MINIMAL).prune.schedule
+    assert (schedule.kind, schedule.power, schedule.steps) == ("polynomial", 3.0, 4)
 
 
 def test_a_gate_that_is_lifted_stays_lifted():
@@ -662,20 +827,24 @@ DATA = st.one_of(
     _optional({"source": st.just("tfds"), "name": TEXT}, directory=PATHS, **COMMON),
     _optional({"source": st.just("function"), "function": FUNCTIONS}, arguments=ARGUMENTS, **COMMON),
 )
+WITHIN_A_ROUND = {"begin": st.floats(0, 0.49), "end": st.floats(0.5, 1), "frequency": COUNT}
 CONTENT = _optional(
     {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
         "prune": _optional(
             {"target": st.fixed_dictionaries({"sparsity": _shares(low_open=True)})},
             rounds=COUNT,
-            scope=st.sampled_from(["layer", "global"]),
+            scope=st.sampled_from(["layer", "global", "erk"])
+            | st.dictionaries(TEXT, st.floats(0, 1, exclude_max=True), min_size=1, max_size=3),
+            importance=st.sampled_from(list(IMPORTANCES)) | FUNCTIONS,
+            batches=COUNT,
+            pattern=st.sampled_from([None, "element", "1x4", "16x2"]),
+            regrow=_shares(),
             layers=st.none() | st.lists(TEXT, max_size=3),
-            schedule=_optional(
-                kind=st.sampled_from(["polynomial", "constant"]),
-                power=POSITIVE,
-                begin=st.floats(0, 0.49),
-                end=st.floats(0.5, 1),
-                frequency=COUNT,
+            schedule=st.one_of(
+                _optional(kind=st.just("polynomial"), power=POSITIVE, **WITHIN_A_ROUND),
+                _optional({"kind": st.just("stepped")}, steps=COUNT, **WITHIN_A_ROUND),
+                _optional({"kind": st.sampled_from(SCHEDULE_KINDS)}, **WITHIN_A_ROUND),
             ),
         ),
     },

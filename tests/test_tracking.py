@@ -31,7 +31,7 @@ from tfprune.recipe import TrackSection, parse
 from tfprune.report.watch import Watch
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
 from tfprune.rounds.start import execute
-from tfprune.tracking.metrics import evaluation_metrics, flatten, safe_name
+from tfprune.tracking.metrics import evaluation_metrics, flatten, safe_name, safe_params
 from tfprune.tracking.store import Recorded, Tracker, tracking_uri
 from tfprune.tracking.ui import serve_ui
 
@@ -95,6 +95,7 @@ def test_round_figures_in_the_parent_and_the_child(record):
         expected = {
             "accuracy": each["evaluation"]["accuracy"],
             "sparsity": each["sparsity"],
+            "overall_sparsity": 1 - each["measurement"]["nonzero"] / each["measurement"]["parameters"],
             "nonzero": each["measurement"]["nonzero"],
             "passed": 1.0,
             **slices,
@@ -245,6 +246,18 @@ def test_recorded_twice_is_recorded_once(store):
     assert counts[0] == counts[1]
     assert len(counts[0]["workflow", "accuracy"]) == 3
     assert runs["r02"].data.tags["tfprune.verdict"].startswith("accuracy fell by 9.0 points")
+
+
+def test_sparsities_by_layer_are_parameters(store):
+    tracker, scope = Tracker(store), {"conv*": 0.5, "conv?": 0.25}
+    tracker.begin("hand-1", "unique", parse(tiny_workflow.recipe(prune__scope=scope)), {})
+    client, experiment = client_of(store)
+    params = runs_of(client, experiment)["workflow"].data.params
+    assert (params["prune.scope.conv_"], params["prune.scope.conv__"]) == ("0.5", "0.25")
+
+
+def test_names_of_parameters():
+    assert safe_params({"a.b*": 1, "a.b?": 2, "a.c": 3}) == {"a.b_": 1, "a.b__": 2, "a.c": 3}
 
 
 def test_models_may_be_left_out(home, request):

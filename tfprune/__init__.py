@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tfprune.cost.measure import measure
     from tfprune.masking.files import load
-    from tfprune.masking.schedule import ConstantSparsity, PolynomialDecay
-    from tfprune.masking.wrap import strip, wrap
+    from tfprune.masking.oneshot import prune
+    from tfprune.masking.schedule import (
+        ConstantSparsity,
+        CosineDecay,
+        ExponentialDecay,
+        FrozenMasks,
+        LinearDecay,
+        PolynomialDecay,
+        StepSparsity,
+    )
+    from tfprune.masking.wrap import retarget, strip, wrap
     from tfprune.models.files import save
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.start import run
@@ -26,11 +35,18 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "ConstantSparsity": "tfprune.masking.schedule",
+    "CosineDecay": "tfprune.masking.schedule",
+    "ExponentialDecay": "tfprune.masking.schedule",
+    "FrozenMasks": "tfprune.masking.schedule",
+    "LinearDecay": "tfprune.masking.schedule",
     "PolynomialDecay": "tfprune.masking.schedule",
+    "StepSparsity": "tfprune.masking.schedule",
     "callbacks": "tfprune.rounds.callbacks",
     "evaluate": "tfprune.slices.evaluate",
     "load": "tfprune.masking.files",
     "measure": "tfprune.cost.measure",
+    "prune": "tfprune.masking.oneshot",
+    "retarget": "tfprune.masking.wrap",
     "run": "tfprune.rounds.start",
     "save": "tfprune.models.files",
     "strip": "tfprune.masking.wrap",
@@ -39,11 +55,18 @@ _ROOMS = {
 
 __all__ = [
     "ConstantSparsity",
+    "CosineDecay",
+    "ExponentialDecay",
+    "FrozenMasks",
+    "LinearDecay",
     "PolynomialDecay",
+    "StepSparsity",
     "callbacks",
     "evaluate",
     "load",
     "measure",
+    "prune",
+    "retarget",
     "run",
     "save",
     "strip",

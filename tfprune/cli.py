@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -127,7 +128,7 @@ def inspect(
 
 @schedules.callback()
 def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the recipes that ship with tfprune, or draw one's sparsity.
+    """List the recipes that ship with tfprune, or draw how sparsity rises.
 
     Example: tfprune schedules
     """
@@ -145,34 +146,64 @@ def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
         source = (model.builtin or model.application or model.function or str(model.file)) if model else ""
         data = recipe.data.source if recipe.data else ""
         prune = recipe.prune
-        table.add_row(name, source, data, f"{prune.target.sparsity:.0%}", str(prune.rounds), prune.scope)
+        scope = prune.scope if isinstance(prune.scope, str) else "by layer"
+        table.add_row(name, source, data, f"{prune.target.sparsity:.0%}", str(prune.rounds), scope)
     out.print(table)
 
 
 @schedules.command()
 def draw(
-    recipe: RecipeName,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe file, or the name of a shipped one; without it, kinds are compared.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file.")] = None,
+    steps: Annotated[int, typer.Option("--steps", help="Fine-tuning steps a round.")] = 1000,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="A kind of schedule, e.g. cosine; may be repeated. By default all."),
+    ] = None,
+    final: Annotated[float | None, typer.Option("--final", help="Sparsity that kinds reach; by default 0.9.")] = None,
+    frequency: Annotated[
+        int | None, typer.Option("--frequency", help="Steps between two updates of kinds; by default 100.")
+    ] = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Plot planned sparsity against rounds, as a picture.
+    """Plot sparsity against fine-tuning steps: a recipe's plan, or kinds of schedule side by side.
 
     Example: tfprune schedules draw digits -o digits.png
+
+    Example: tfprune schedules draw --kind cosine --kind linear --final 0.8
     """
-    from tfprune.report.figures import draw_schedule, save_figure, schedule_points
+    from tfprune.report.figures import draw_schedules, kinds_points, save_figure, schedule_points
     from tfprune.rounds.stop import planned_targets
 
-    loaded = recipes.load(recipe, overrides or [])
-    targets = planned_targets(loaded)
-    points = schedule_points(loaded, targets)
+    if recipe is None:
+        if overrides:
+            raise RecipeError(f"--set {overrides[0]!r} changes a recipe, but no recipe is given; name one, e.g. digits")
+        final, frequency = 0.9 if final is None else final, 100 if frequency is None else frequency
+        lines = kinds_points(kinds or [], final, steps, frequency)
+        rounds, name, title = 1, "kinds", f"kinds of schedule, to {final:.1%} sparsity"
+        content: dict[str, Any] = {"kinds": lines}
+    else:
+        if kinds or final is not None or frequency is not None:
+            raise RecipeError(
+                f"--kind, --final and --frequency go without a recipe, but got recipe {recipe!r}; "
+                "change a recipe with --set, e.g. --set prune.schedule.kind=cosine"
+            )
+        loaded = recipes.load(recipe, overrides or [])
+        targets = planned_targets(loaded)
+        points = schedule_points(loaded.schedule, targets, steps)
+        rounds, name, title = loaded.prune.rounds, loaded.name, f"{loaded.name}: planned sparsity"
+        lines, content = {loaded.schedule.kind: points}, {"targets": targets, "points": points}
     if output is not None or not as_json:
-        output = output or Path(f"{loaded.name}-schedule.png")
-        save_figure(draw_schedule(loaded, points), output)
+        output = output or Path(f"{name}-schedule.png")
+        save_figure(draw_schedules(title, lines, rounds), output)
     if as_json:
-        _print_json({"targets": targets, "points": points, "file": str(output) if output else None})
+        _print_json({**content, "steps": steps, "file": str(output) if output else None})
         return
-    out.print(f"targets by round: {', '.join(f'{each:.1%}' for each in targets)}")
+    if recipe is not None:
+        out.print(f"targets by round: {', '.join(f'{each:.1%}' for each in targets)}")
     out.print(f"drawn to {output}")
 
 
@@ -242,8 +273,27 @@ def _model_of(name: str):  # type: ignore[no-untyped-def]
     return dense_model(recipes.load(name))
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning of ours in one plain line; those of other packages as Python shows them."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        err.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    else:
+        _shown_by_python(message, category, filename, lineno, file, line)
+
+
+_shown_by_python = warnings.showwarning
+
+
 def main() -> None:
-    """Entry point: every error on purpose is one line and an exit code."""
+    """Entry point: every error on purpose is one line and an exit code, every warning of ours one line."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except SystemExit as stop:

@@ -5,6 +5,8 @@
     ├── DataError               a data source, its content, or its fit to the model
     ├── ModelError              a model source or a model that cannot be handled
     ├── ScheduleError           parameters of a sparsity schedule
+    ├── ImportanceError         a score of weights: its name, its data, what it gives
+    ├── SelectionError          which weights fall: scope, pattern, floor, ceiling
     ├── SliceError              a slice that cannot be built or has no example
     ├── TrainingError           training that cannot go on (the loss became NaN)
     ├── TrackingError           the tracking store or its names
@@ -41,6 +43,14 @@ class ModelError(TfpruneError):
 
 class ScheduleError(TfpruneError):
     """A sparsity schedule with impossible parameters."""
+
+
+class ImportanceError(TfpruneError):
+    """A score of weights that is unknown, has no data, or gives no usable numbers."""
+
+
+class SelectionError(TfpruneError):
+    """A choice of weights to prune that cannot be: its scope, pattern or limits."""
 
 
 class SliceError(TfpruneError):

@@ -12,6 +12,26 @@ from typing import Any
 from tfprune.errors import TfpruneError, nearest
 
 
+def load_function(name: str, where: str, error: type[TfpruneError]) -> Callable[..., Any]:
+    """Import a function; the working directory is searched before the installed packages.
+
+    Args:
+        name: ``package.module:function``.
+        where: the place in the recipe, opens the error line.
+        error: what to raise.
+
+    Raises:
+        TfpruneError: of the class `error`: no such module, no such function, or importing it raised.
+
+    Example:
+        >>> from tfprune.errors import ImportanceError
+        >>> load_function("math:fsum", "prune.importance", ImportanceError)([1, 2])
+        3.0
+    """
+    with _working_directory_first():
+        return _found(name, f"{where} {name}", error)
+
+
 def call_function(name: str, where: str, error: type[TfpruneError], **arguments: Any) -> Any:
     """Import and call a function; the working directory is searched before the installed packages.
 
@@ -30,23 +50,24 @@ def call_function(name: str, where: str, error: type[TfpruneError], **arguments:
         Traceback (most recent call last):
         tfprune.errors.ModelError: model.function math:fsum raised TypeError: math.fsum() takes no keyword arguments
     """
-    where = f"{where} {name}"
+    with _working_directory_first():  # the function itself may import more
+        return call(_found(name, f"{where} {name}", error), f"{where} {name}", error, **arguments)
+
+
+def _found(name: str, where: str, error: type[TfpruneError]) -> Callable[..., Any]:
     module_name, _, function_name = name.partition(":")
-    with _working_directory_first():
-        try:
-            module = importlib.import_module(module_name)
-        except Exception as problem:
-            missing = getattr(problem, "name", None) if isinstance(problem, ModuleNotFoundError) else None
-            if missing and f"{module_name}.".startswith(f"{missing}."):
-                raise error(
-                    f"{where}: no module {missing!r} in {Path.cwd()} or among the installed packages"
-                ) from problem
-            raise error(f"{where}: importing {module_name} raised {one_line(problem)}") from problem
-        function = getattr(module, function_name, None)
-        if not callable(function):
-            known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-            raise error(f"{where}: {module_name} has no function {function_name!r}{nearest(function_name, known)}")
-        return call(function, where, error, **arguments)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as problem:
+        missing = getattr(problem, "name", None) if isinstance(problem, ModuleNotFoundError) else None
+        if missing and f"{module_name}.".startswith(f"{missing}."):
+            raise error(f"{where}: no module {missing!r} in {Path.cwd()} or among the installed packages") from problem
+        raise error(f"{where}: importing {module_name} raised {one_line(problem)}") from problem
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise error(f"{where}: {module_name} has no function {function_name!r}{nearest(function_name, known)}")
+    return function
 
 
 def call(function: Callable[..., Any], where: str, error: type[TfpruneError], *args: Any, **arguments: Any) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -19,7 +20,9 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -40,6 +43,7 @@ Positive = Annotated[float, Field(gt=0), _NUMBER]
 Count = Annotated[int, Field(ge=1), _NUMBER]
 OpenShare = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", description="package.module:function")]
+NumberFrom0 = Annotated[int, Field(ge=0), _NUMBER]
 
 # Checked to be what YAML, JSON and a digest can all hold; whoever receives the arguments knows their types.
 if TYPE_CHECKING:
@@ -249,12 +253,13 @@ class FinetuneSection(Section):
     """Fine-tuning after each pruning.
 
     Attributes:
-        epochs: by default three tenths of `train.epochs`.
+        epochs: by default three tenths of `train.epochs`, or what is left of them behind `prune.rewind_to_epoch`; with
+            0, each round prunes at once and is evaluated as it is.
         learning_rate: ``rewind`` repeats the last `epochs` epochs of dense training's learning-rate curve
             (Renda et al. 2020); a number starts there and decays as `train.decay` says.
     """
 
-    epochs: Count | None = None
+    epochs: NumberFrom0 | None = None
     learning_rate: Literal["rewind"] | Positive = "rewind"
 
 
@@ -275,24 +280,61 @@ class ScheduleSection(Section):
     """How sparsity rises inside a round, in shares of the round's fine-tuning steps.
 
     Attributes:
-        kind: ``polynomial`` (Zhu & Gupta 2017) or ``constant`` (all at once, at `begin`).
-        power: exponent of the polynomial.
+        kind: ``polynomial`` (Zhu & Gupta 2017), ``linear``, ``exponential`` (the same share of what is left at every
+            step) or ``cosine``: along a curve from `begin` to `end`; ``stepped``: in equal jumps, the first at `begin`
+            and the last at `end`; ``constant``: all at once, at `begin`.
+        power: exponent of the polynomial; goes with ``polynomial`` alone.
+        steps: how many equal jumps; goes with ``stepped`` alone.
         begin: share of the round after which pruning starts.
         end: share of the round by which the round's sparsity is reached; the rest recovers.
-        frequency: steps between two updates of the masks.
+        frequency: steps between two updates of the masks along a curve.
     """
 
-    kind: Literal["polynomial", "constant"] = "polynomial"
+    kind: Literal["polynomial", "linear", "exponential", "cosine", "stepped", "constant"] = "polynomial"
     power: Positive = 3.0
+    steps: Count = 4
     begin: Share = 0.0
     end: PositiveShare = 0.5
     frequency: Count = 10
+
+    _goes_with: ClassVar = {"power": "polynomial", "steps": "stepped"}
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> Self:
         if self.begin >= self.end:
             raise ValueError(f"begin {self.begin:g} must lie before end {self.end:g}")
         return self
+
+    @model_validator(mode="after")
+    def _only_what_goes_with_the_kind(self) -> Self:
+        for name, kind in self._goes_with.items():
+            if name in self.model_fields_set and self.kind != kind:
+                raise ValueError(f"{name!r} goes with kind {kind}, but kind is {self.kind}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_other_kinds(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the default of what goes with another kind, or what is written would not read back."""
+        return {key: value for key, value in dump(self).items() if self._goes_with.get(key, self.kind) == self.kind}
+
+
+def _check_pattern(text: Any) -> Any:
+    """Refuse what is no pattern; `masking.patterns` reads it."""
+    if text is None or (isinstance(text, str) and (text == "element" or re.fullmatch(_BLOCK, text))):
+        return text
+    match = re.fullmatch(_N_OF_M, text) if isinstance(text, str) else None
+    if match is None:
+        quotes = "; N:M needs quotes in YAML 1.1" if isinstance(text, int) else ""
+        raise ValueError(f"got {_shown(text)}, expected element, N:M such as 2:4, or AxB such as 1x4{quotes}")
+    if int(match[1]) >= int(match[2]):
+        raise ValueError(f"got {text!r}, but N:M keeps N of every M weights, so N must be under M")
+    return text
+
+
+_ROUNDED = 5e-4  # 0.667 is meant for 2/3
+_BLOCK, _N_OF_M = r"[1-9]\d*x[1-9]\d*", r"([1-9]\d*):([1-9]\d*)"
+Importance = Literal["magnitude", "gradient", "taylor", "fisher", "movement", "lamp", "random"]
+Scope = Literal["layer", "global", "erk"]
 
 
 class PruneSection(Section):
@@ -303,16 +345,95 @@ class PruneSection(Section):
         schedule: inside a round.
         rounds: how many equal steps lead to the target; each prunes the same share of what remains.
         target: when the work is done.
-        scope: rank weights within each ``layer``, or over the whole model (``global``).
+        scope: prune each tensor to the same sparsity (``layer``), the lowest scores of the whole model (``global``), in
+            Erdős-Rényi-Kernel shares (``erk``, Evci et al. 2020), or each layer to its own final sparsity: a mapping
+            of names or patterns, in which layers that are not named are pruned to the target.
         layers: names or patterns (``conv*``) of the layers to prune; by default all that can be.
+        importance: a score by name, see `tfprune.importance`, or ``package.module:function``, called with (weights) or
+            (weights, gradients); higher means keep.
+        batches: of the training part, always the same ones and not augmented, for scores that need gradients.
+        floor: least final sparsity of any tensor in the global scope.
+        ceiling: greatest final sparsity of any tensor in the global scope.
+        normalize: in the global scope, divide a tensor's scores by their mean first.
+        pattern: where zeros may lie: anywhere (``element``, the default), ``2:4`` and any other N:M, whose target is
+            1 - N/M, or blocks of inputs by outputs such as ``1x4``.
+        regrow: share of the surviving weights that each update prunes beyond the schedule and lets grow anew where
+            gradients are largest (RigL, Evci et al. 2020).
+        rewind_to_epoch: lottery ticket (Frankle & Carbin 2019): each round prunes at once, by the trained weights, and
+            sets what is left back to its value after so many epochs of dense training, 0 for the initialization
+            (later ones: Frankle et al. 2020), to be trained from there. The schedule is not used. Null: no rewinding.
     """
 
     method: Literal["masking"] = "masking"
     schedule: ScheduleSection = ScheduleSection()
     rounds: Count = 5
     target: TargetSection
-    scope: Literal["layer", "global"] = "layer"
+    scope: Scope | dict[str, Share] = "layer"
     layers: tuple[str, ...] | None = None
+    importance: Importance | FunctionName = "magnitude"
+    batches: Count = 8
+    floor: Share = 0.0
+    ceiling: PositiveShare = 1.0
+    normalize: bool = False
+    pattern: Annotated[str | None, BeforeValidator(_check_pattern)] = None
+    regrow: Share = 0.0
+    rewind_to_epoch: NumberFrom0 | None = None
+
+    # Came after the first release: a recipe that does not use them is written, and digested, as it was then.
+    _newer: ClassVar = frozenset(
+        ("importance", "batches", "floor", "ceiling", "normalize", "pattern", "regrow", "rewind_to_epoch")
+    )
+
+    @property
+    def pattern_sparsity(self) -> float | None:
+        """The sparsity that an N:M pattern leads to; None without one."""
+        match = re.fullmatch(_N_OF_M, self.pattern or "")
+        return 1 - int(match[1]) / int(match[2]) if match else None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        target = self.target.sparsity
+        if self.scope == {}:
+            raise ValueError("scope {} names no layer; give sparsities by layer, or one of layer, global, erk")
+        for name in ("floor", "ceiling", "normalize"):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default and self.scope != "global":
+                raise ValueError(f"{name} goes with scope global, but scope is {_shown(self.scope)}")
+        if self.floor >= self.ceiling:
+            raise ValueError(f"floor {self.floor:g} must lie under ceiling {self.ceiling:g}")
+        if not self.floor <= target <= self.ceiling:
+            raise ValueError(
+                f"target.sparsity {target:g} must lie between floor {self.floor:g} and ceiling {self.ceiling:g}"
+            )
+        if self.regrow and (self.floor > 0 or self.ceiling < 1):
+            raise ValueError("regrow does not go with floor or ceiling, which regrown weights would pass")
+        self._check_n_of_m(target)
+        if self.rewind_to_epoch is not None and self.regrow:
+            raise ValueError("regrow does not go with rewind_to_epoch: each round prunes once, before training")
+        if self.rewind_to_epoch is not None and "schedule" in self.model_fields_set:
+            raise ValueError("schedule does not go with rewind_to_epoch: each round prunes once, before training")
+        return self
+
+    def _check_n_of_m(self, target: float) -> None:
+        most = self.pattern_sparsity
+        if most is None:
+            return
+        if abs(target - most) > _ROUNDED:
+            raise ValueError(f"pattern {self.pattern} leads to {most:g} sparsity, but target.sparsity is {target:g}")
+        if self.scope == "erk":
+            raise ValueError(f"scope erk does not go with pattern {self.pattern}, which is the same for every layer")
+        for name, value in self.scope.items() if isinstance(self.scope, dict) else ():
+            if value > most + _ROUNDED:
+                raise ValueError(f"pattern {self.pattern} leads to {most:g} sparsity, but scope.{name} is {value:g}")
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out newer fields that hold their default, and the schedule where nothing follows it."""
+        fields = type(self).model_fields
+        unused = {key for key in self._newer if getattr(self, key) == fields[key].default}
+        if self.rewind_to_epoch is not None:
+            unused.add("schedule")
+        return {key: value for key, value in dump(self).items() if key not in unused}
 
 
 class StopSection(Section):
@@ -399,10 +520,35 @@ class Recipe(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31), _NUMBER] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
 
+    @model_validator(mode="after")
+    def _can_be_rewound(self) -> Self:
+        epoch = self.prune.rewind_to_epoch
+        if epoch is None:
+            return self
+        if epoch >= self.train.epochs:
+            raise ValueError(
+                f"prune.rewind_to_epoch {epoch} must lie before the last of train.epochs {self.train.epochs}"
+            )
+        if self.model is not None and self.model.is_trained:
+            raise ValueError("prune.rewind_to_epoch needs dense training, but the model is trained already")
+        if self.finetune.epochs == 0:
+            raise ValueError("prune.rewind_to_epoch leaves weights to be trained, but finetune.epochs is 0")
+        return self
+
     @property
     def finetune_epochs(self) -> int:
         """Epochs of fine-tuning a round."""
-        return self.finetune.epochs or max(1, round(0.3 * self.train.epochs))
+        if self.finetune.epochs is not None:
+            return self.finetune.epochs
+        if self.prune.rewind_to_epoch is not None:
+            return self.train.epochs - self.prune.rewind_to_epoch
+        return max(1, round(0.3 * self.train.epochs))
+
+    @property
+    def schedule(self) -> ScheduleSection:
+        """How sparsity rises inside a round: all at once where weights are rewound, or not trained at all."""
+        at_once = self.prune.rewind_to_epoch is not None or self.finetune_epochs == 0
+        return ScheduleSection(kind="constant") if at_once else self.prune.schedule
 
     @property
     def max_rounds(self) -> int:
@@ -413,6 +559,8 @@ class Recipe(Section):
     def digest(self) -> str:
         """Eight hex digits over all that decides the result; tracking and export do not."""
         content = self.model_dump(mode="json", exclude={"track", "export"})
+        if isinstance(self.prune.scope, dict):
+            content["prune"]["scope"] = list(self.prune.scope.items())  # of several patterns the first counts
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
     def to_yaml(self) -> str:
@@ -426,8 +574,8 @@ def _without_unset(section: BaseModel) -> dict[str, Any]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
         if value is None and field.default is None:
-            del plain[key]
-        elif isinstance(value, BaseModel):
+            plain.pop(key, None)
+        elif isinstance(value, BaseModel) and key in plain:
             plain[key] = _without_unset(value)
     return plain
 
@@ -527,6 +675,12 @@ class _Loader(yaml.SafeLoader):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        """As YAML 1.2 does: `2:4` is text, where YAML 1.1 reads a number of base 60."""
+        if kind is yaml.ScalarNode and implicit[0] and re.fullmatch(_N_OF_M, value):
+            return self.DEFAULT_SCALAR_TAG
+        return super().resolve(kind, value, implicit)
+
 
 # PyYAML lets these through: a date like 2026-13-45, a number of thousands of digits, brackets a thousand deep.
 _NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
@@ -571,6 +725,14 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
     if place[:2] == ["finetune", "learning_rate"]:
         word = nearest(given, ["rewind"]) if isinstance(given, str) else ""
         return f"finetune.learning_rate: got {_shown(given)}, expected rewind or a number greater than 0{word}"
+    if place[:2] == ["prune", "importance"]:
+        known = list(get_args(Importance))
+        return (
+            f"prune.importance: got {_shown(given)}, expected one of {', '.join(known)}, or package.module:function"
+            + (nearest(given, known) if isinstance(given, str) else "")
+        )
+    if place[:2] == ["prune", "scope"] and len(place) > 2:
+        return _explain_scope(problems, content["prune"]["scope"])
     if place[1:2] == ["arguments"] and kind != "extra_forbidden":
         where = ".".join(place[:3])
         return f"{where}: got {_shown(given)}, expected text as keys, and text, numbers, yes/no, lists or mappings"
@@ -588,7 +750,7 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
         known_sources = ", ".join(_DATA_SOURCES)
         return f"{where}.source: got {_shown(tag)}, expected one of {known_sources}{nearest(str(tag), _DATA_SOURCES)}"
     if kind == "value_error":
-        return f"{where}: {problem['ctx']['error']}"
+        return f"{where}: {problem['ctx']['error']}" if place else str(problem["ctx"]["error"])
     if kind in ("model_type", "model_attributes_type"):
         known = ["source"] if where == "data" else sorted(_section(place, content).model_fields)
         return f"{where}: got {_shown(given)}, expected a section with keys such as {', '.join(known)}"
@@ -596,6 +758,18 @@ def _explain(error: ValidationError, content: dict[str, Any]) -> str:
         return f"{where}: got {_shown(given)}, expected a list, e.g. [first, second]"
     message = problem["msg"]
     return f"{where}: got {_shown(given)}, expected: {message[0].lower()}{message[1:]}"
+
+
+def _explain_scope(problems: Sequence[Any], given: Any) -> str:
+    """What is wrong with a scope; pydantic lists a problem for each kind of scope."""
+    if isinstance(given, dict):
+        layer = next(p["loc"][3] for p in problems if p["loc"][:2] == ("prune", "scope") and len(p["loc"]) > 3)
+        if not isinstance(layer, str):
+            return f"prune.scope: got {_shown(layer)}, expected the name or pattern of a layer"
+        return f"prune.scope.{layer}: got {_shown(given[layer])}, expected a sparsity, from 0 to less than 1"
+    known = list(get_args(Scope))
+    close = nearest(given, known) if isinstance(given, str) else ""
+    return f"prune.scope: got {_shown(given)}, expected one of {', '.join(known)}, or sparsities by layer{close}"
 
 
 def _explain_slice(index: int, content: dict[str, Any]) -> str:

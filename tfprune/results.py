@@ -1,7 +1,8 @@
 """Frozen values that one room hands to the next.
 
 Accuracies and drops are fractions in [0, 1]; a drop is dense minus pruned, so positive means worse.
-Sparsity is always the share of zeros among *prunable* weights (the kernels that masks may touch).
+Sparsity is always the share of zeros among *prunable* weights (the kernels that masks may touch); where zeros are
+counted among all weights, biases and normalization included, it is called overall sparsity.
 """
 
 from __future__ import annotations
@@ -126,6 +127,11 @@ class Measurement:
     def sparsity(self) -> float:
         """Share of zeros among the prunable weights, in [0, 1]."""
         return self.zeros / self.prunable if self.prunable else 0.0
+
+    @property
+    def overall_sparsity(self) -> float:
+        """Share of zeros among all weights, in [0, 1]."""
+        return 1 - self.nonzero / self.parameters if self.parameters else 0.0
 
 
 @dataclass(frozen=True)

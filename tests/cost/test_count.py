@@ -62,7 +62,10 @@ HAND_COUNTED = [
     (layers.TimeDistributed(layers.Conv2D(4, 3)), (5, 8, 8, 2), 5 * 36 * 9 * 2 * 4),
     (layers.TimeDistributed(keras.Sequential([layers.Dense(3), layers.Dense(2)])), (5, 4), 5 * (12 + 6)),
     (layers.BatchNormalization(), (8, 8, 4), 0),
-    (layers.ConvLSTM2D(2, 3), (5, 8, 8, 2), 0),
+    (layers.ConvLSTM1D(2, 3), (5, 8, 3), 5 * 6 * 4 * 2 * 3 * (3 + 2)),
+    (layers.ConvLSTM2D(2, 3), (5, 8, 8, 3), 5 * 36 * 4 * 2 * 9 * (3 + 2)),
+    (layers.ConvLSTM2D(2, 3, return_sequences=True, padding="same"), (5, 8, 8, 3), 5 * 64 * 4 * 2 * 9 * (3 + 2)),
+    (layers.ConvLSTM2D(2, 3, data_format="channels_first"), (5, 3, 8, 8), 5 * 36 * 4 * 2 * 9 * (3 + 2)),
 ]
 
 

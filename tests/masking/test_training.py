@@ -13,7 +13,7 @@ import tfprune
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError
 from tfprune.masking.masked import masked_layers, masked_variables
-from tfprune.masking.update import prune_to, sparsity_of
+from tfprune.masking.pruner import pruner_of, sparsity_of
 from tfprune.masking.wrap import retarget, strip, wrap
 from tfprune.models.clone import with_precision
 
@@ -100,7 +100,7 @@ def test_masks_hold_after_every_batch_and_the_schedule_is_kept(name: str, dense:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_masks_hold_in_a_loop_of_ones_own(name: str, dense: Callable, data: tuple) -> None:
     model = wrap(dense(), tfprune.ConstantSparsity(final_sparsity=0.5))
-    prune_to(masked_layers(model), 0.5)
+    pruner_of(model).update(0.5)
     before, zeros = [each.numpy() for each in model.trainable_variables], masks(model)
     optimizer, loss = OPTIMIZERS[name](), keras.losses.SparseCategoricalCrossentropy()
     for _ in range(3):
@@ -179,7 +179,10 @@ def test_a_model_saved_halfway_goes_on(ending: str, tmp_path: Path, dense: Calla
     loaded = keras.models.load_model(path)
     assert step_of(loaded) == 4
     assert all(np.array_equal(a, b) for a, b in zip(masks(half), masks(loaded), strict=True))
-    assert (masked_layers(loaded)[0].schedule, masked_layers(loaded)[0].scope) == (polynomial(end=12), "global")
+    assert (masked_layers(loaded)[0].schedule, masked_layers(loaded)[0].selection.scope) == (
+        polynomial(end=12),
+        "global",
+    )
     watcher = Watcher()
     fit(loaded, data, 2, callbacks=[watcher, *tfprune.callbacks(loaded)])
     assert all(watcher.held) and watcher.revived == 0

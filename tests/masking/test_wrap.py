@@ -13,9 +13,9 @@ import pytest
 
 import tfprune
 from tfprune.backend import keras, tf
-from tfprune.errors import ModelError, ScheduleError
+from tfprune.errors import ModelError, ScheduleError, SelectionError
 from tfprune.masking.masked import masked_layers, masked_variables
-from tfprune.masking.update import prune_to, sparsity_of
+from tfprune.masking.pruner import pruner_of, sparsity_of
 from tfprune.masking.wrap import strip, wrap
 from tfprune.models.clone import clone, with_precision
 
@@ -51,6 +51,68 @@ def explicit_mask() -> keras.Model:
     inputs = layers.Input((6,), dtype="int32")
     embedded = layers.Embedding(9, 4)(inputs)
     return ended(inputs, layers.GRU(3)(embedded, mask=tf.not_equal(inputs, 0)))
+
+
+def masked_cells() -> keras.Model:
+    inputs = layers.Input((6,), dtype="int32")
+    embedded = layers.Embedding(9, 4, mask_zero=True)(inputs)
+    rnn = layers.RNN([layers.GRUCell(3), layers.LSTMCell(2)], return_sequences=True)(embedded)
+    return ended(inputs, layers.Bidirectional(layers.GRU(2))(rnn))
+
+
+def translator() -> keras.Model:
+    source, target = layers.Input((5, 3)), layers.Input((4, 2))
+    sequence, *state = layers.LSTM(4, return_sequences=True, return_state=True)(source)
+    last, *second = layers.LSTM(4, return_state=True)(sequence, initial_state=state)
+    decoded = layers.LSTM(4, return_sequences=True)(target, initial_state=second)
+    return ended([source, target], [layers.TimeDistributed(layers.Dense(2))(decoded), last])
+
+
+def many_ends() -> keras.Model:
+    one, other = layers.Input((8,), name="one"), layers.Input((8,), name="other")
+    both = layers.Dense(6, "tanh", name="both")
+    joined = layers.concatenate([both(one), both(other)])
+    return ended({"one": one, "other": other}, {"a": layers.Dense(2)(joined), "b": layers.Dense(3)(both(other))})
+
+
+def frozen_part(layer: keras.layers.Layer, part: str, times: int = 1) -> keras.Model:
+    inputs = layers.Input((5, 8))
+    model = ended(inputs, layer(*[inputs] * times))
+    getattr(layer, part).trainable = False
+    return model
+
+
+def frozen_inside() -> keras.Model:
+    inner = keras.Sequential([layers.Dense(3, "tanh", input_shape=(4,)), layers.Dense(2)])
+    model = stacked(layers.TimeDistributed(inner), 5, 4)
+    inner.layers[0].trainable = False
+    return model
+
+
+def partly_left_alone() -> keras.Model:
+    return keras.Sequential(
+        [
+            layers.DepthwiseConv2D(3, input_shape=(6, 6, 4), name="depthwise"),
+            layers.Conv2D(3, 1, trainable=False, name="frozen"),
+            layers.BatchNormalization(),
+            layers.Conv2D(2, 1, name="free"),
+        ]
+    )
+
+
+@keras.utils.register_keras_serializable("tests")
+class Scaled(layers.Layer):
+    """Tells by itself what can be pruned."""
+
+    def build(self, input_shape: tuple) -> None:
+        self.matrix = self.add_weight("matrix", (input_shape[-1], 4))
+        self.scale = self.add_weight("scale", (4,), initializer="ones")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return inputs @ self.matrix * self.scale
+
+    def get_prunable_weights(self) -> list[tf.Variable]:
+        return [self.matrix]
 
 
 def states() -> keras.Model:
@@ -92,22 +154,37 @@ def regularized() -> keras.Model:
     )
 
 
-# Name -> (model, number of wrapped layers, number of masked tensors).
-MODELS: dict[str, tuple[Callable[[], keras.Model], int, int]] = {
+# Name -> (model, number of wrapped layers, number of masked tensors, names of layers to prune unless all).
+MODELS: dict[str, tuple] = {
     "Conv1D": (lambda: stacked(layers.Conv1D(3, 3), 8, 4), 1, 1),
     "Conv2D": (lambda: stacked(layers.Conv2D(4, 3, groups=2), 6, 6, 4), 1, 1),
     "Conv3D": (lambda: stacked(layers.Conv3D(3, 2), 4, 4, 4, 2), 1, 1),
+    "Conv1DTranspose": (lambda: stacked(layers.Conv1DTranspose(3, 3), 6, 2), 1, 1),
     "Conv2DTranspose": (lambda: stacked(layers.Conv2DTranspose(3, 3), 4, 4, 2), 1, 1),
     "Conv3DTranspose": (lambda: stacked(layers.Conv3DTranspose(3, 2), 3, 3, 3, 2), 1, 1),
     "SeparableConv1D": (lambda: stacked(layers.SeparableConv1D(3, 3), 8, 4), 1, 1),
     "SeparableConv2D": (lambda: stacked(layers.SeparableConv2D(3, 3), 6, 6, 4), 1, 1),
     "Dense": (lambda: stacked(layers.Dense(3), 8), 1, 1),
+    "EinsumDense": (lambda: stacked(layers.EinsumDense("abc,cde->abde", (None, 2, 4)), 5, 4), 1, 1),
     "Embedding": (lambda: stacked(layers.Embedding(9, 4), 6, dtype="int32"), 1, 1),
     "LSTM": (lambda: stacked(layers.LSTM(3, recurrent_dropout=0.5), 5, 4), 1, 2),
+    "ConvLSTM2D": (lambda: stacked(layers.ConvLSTM2D(2, 3), 3, 6, 6, 2), 1, 2),
     "GRU": (lambda: stacked(layers.GRU(3), 5, 4), 1, 2),
     "SimpleRNN": (lambda: stacked(layers.SimpleRNN(3), 5, 4), 1, 2),
     "RNN of cells": (lambda: stacked(layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)]), 5, 4), 1, 4),
+    "Bidirectional": (lambda: stacked(layers.Bidirectional(layers.LSTM(3)), 5, 4), 1, 4),
+    "one direction": (lambda: frozen_part(layers.Bidirectional(layers.LSTM(3)), "forward_layer"), 1, 2),
+    "one direction, named": (lambda: frozen_part(layers.Bidirectional(layers.GRU(3)), "backward_layer"), 1, 4, "bi*"),
+    "TimeDistributed": (frozen_inside, 1, 1),
+    "TimeDistributed, named": (frozen_inside, 1, 2, "time_*"),
     "MultiHeadAttention": (attention, 2, 8),
+    "attention, frozen query": (lambda: frozen_part(layers.MultiHeadAttention(2, 4), "_query_dense", 2), 1, 3),
+    "Keras mask through cells": (masked_cells, 3, 9),
+    "translator": (translator, 4, 7),
+    "many ends": (many_ends, 3, 3),
+    "left alone": (partly_left_alone, 1, 1),
+    "left alone unless named": (partly_left_alone, 2, 2, "depthwise", "frozen"),
+    "get_prunable_weights": (lambda: stacked(Scaled(), 8), 1, 1),
     "Keras mask": (masked_text, 2, 3),
     "explicit mask": (explicit_mask, 2, 3),
     "states": (states, 2, 3),
@@ -120,16 +197,16 @@ MODELS: dict[str, tuple[Callable[[], keras.Model], int, int]] = {
 }
 
 
-def inputs_for(model: keras.Model, batch: int = 4) -> list[np.ndarray]:
+def inputs_for(model: keras.Model, batch: int = 4) -> object:
     draw = np.random.default_rng(3)
-    made = []
-    for each in model.inputs:
+
+    def example(each: tf.Tensor) -> np.ndarray:
         shape = (batch, *each.shape[1:])
         if each.dtype.is_integer:
-            made.append(draw.integers(0, 3, shape).astype("int32"))  # zeros among them, to be masked
-        else:
-            made.append(draw.normal(size=shape).astype(each.dtype.as_numpy_dtype))
-    return made if len(made) > 1 else made[0]
+            return draw.integers(0, 3, shape).astype("int32")  # zeros among them, to be masked
+        return draw.normal(size=shape).astype(each.dtype.as_numpy_dtype)
+
+    return tf.nest.map_structure(example, model.input)
 
 
 def answers(model: keras.Model, x: object) -> list[np.ndarray]:
@@ -156,19 +233,19 @@ def one_step(model: keras.Model, x: object) -> float:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_kind_of_model(name: str, tmp_path: Path) -> None:
-    make, wrapped_layers, tensors = MODELS[name]
+    make, wrapped_layers, tensors, *named = MODELS[name]
     model = make()
     x = inputs_for(model)
     before, weights = answers(model, x), [each.copy() for each in model.get_weights()]
 
-    pruned = wrap(model, HALF)
+    pruned = wrap(model, HALF, layers=named or None)
     assert same(answers(pruned, x), before), "a wrapped model starts as the dense one, to the bit"
     assert len(masked_layers(pruned)) == wrapped_layers
     assert len(list(masked_variables(pruned))) == tensors
     assert sparsity_of(masked_layers(pruned)) < 0.1
     assert len(pruned.trainable_variables) == len(model.trainable_variables)
 
-    prune_to(masked_layers(pruned), 0.5)
+    pruner_of(pruned).update(0.5)
     held = [mask.numpy() for _, mask in masked_variables(pruned)]
     one_step(pruned, x)
     for (weight, mask), expected in zip(masked_variables(pruned), held, strict=True):
@@ -187,6 +264,7 @@ def test_every_kind_of_model(name: str, tmp_path: Path) -> None:
         pruned.save(tmp_path / f"model.{ending}")
         loaded = keras.models.load_model(tmp_path / f"model.{ending}")
         assert same(answers(loaded, x), answers(pruned, x))
+        assert len(loaded.trainable_variables) == len(model.trainable_variables)
         assert same([mask.numpy() for _, mask in masked_variables(loaded)], held)
         one_step(loaded, x)
         assert all(not weight.numpy()[mask.numpy() == 0].any() for weight, mask in masked_variables(loaded))
@@ -202,6 +280,29 @@ def test_a_layer_shared_across_nests_stays_shared() -> None:
     model = shared_across_nests()
     assert len(clone(model, lambda layer: None).trainable_variables) == len(model.trainable_variables) == 4
     assert len(strip(wrap(model, HALF)).trainable_variables) == 4
+
+
+def twice_by_other_ways() -> keras.Model:
+    inputs, dense = layers.Input((5, 8)), layers.Dense(8, name="dense")
+    return ended(inputs, layers.TimeDistributed(dense, name="each")(dense(inputs)))
+
+
+def test_a_weight_of_two_layers_is_refused_as_copies_would_not_share_it() -> None:
+    for copying in (lambda model: wrap(model, HALF), lambda model: with_precision(model, "mixed_bfloat16")):
+        with pytest.raises(ModelError, match="layers 'dense' and 'each' share weight 'dense/kernel:0'"):
+            copying(twice_by_other_ways())
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_layer_frozen_after_wrapping_keeps_its_masks(ending: str, tmp_path: Path, dense: Callable) -> None:
+    pruned = wrap(dense(), HALF)
+    pruner_of(pruned).update(0.5)
+    pruned.layers[0].trainable = False
+    loaded = tfprune.load(tfprune.save(pruned, tmp_path / f"model.{ending}"))
+    x = inputs_for(pruned)
+    assert same(answers(loaded, x), answers(pruned, x))
+    assert sparsity_of(masked_layers(loaded)) == sparsity_of(masked_layers(pruned)) == 0.5
+    assert [len(model.trainable_variables) for model in (pruned, loaded, strip(loaded))] == [2, 2, 2]
 
 
 def test_dropout_of_an_inner_layer_follows_the_training_flag() -> None:
@@ -237,7 +338,7 @@ def test_states_of_a_stateful_layer_can_be_reset() -> None:
 def test_the_users_constraint_goes_on_working() -> None:
     model = stacked(layers.Dense(6, kernel_constraint=keras.constraints.NonNeg()), 8)
     pruned = wrap(model, HALF)
-    prune_to(masked_layers(pruned), 0.5)
+    pruner_of(pruned).update(0.5)
     one_step(pruned, inputs_for(pruned))
     (kernel, mask), *_ = masked_variables(pruned)
     assert (kernel.numpy() >= 0).all() and (kernel.numpy() > 0).any()
@@ -254,7 +355,7 @@ def test_frozen_layers_are_left_alone() -> None:
     pruned = wrap(model, HALF)
     assert [layer.layer.name for layer in masked_layers(pruned)] == ["free"]
     assert len(pruned.trainable_variables) == 2
-    prune_to(masked_layers(pruned), 0.9)
+    pruner_of(pruned).update(0.9)
     assert np.array_equal(pruned.get_layer("frozen").kernel.numpy(), model.get_layer("frozen").kernel.numpy())
 
 
@@ -280,7 +381,7 @@ def test_layers_are_chosen_by_pattern(patterns: list[str] | None, wrapped: list[
     [
         ({"layers": ["hiden"]}, ModelError, r"layers: 'hiden' matches no layer .*did you mean 'hidden'\?"),
         ({"layers": ["hidden", "Head"]}, ModelError, "layers: 'Head' matches no layer"),
-        ({"scope": "globall"}, ScheduleError, r"scope must be one of layer, global, but got 'globall'; .*'global'"),
+        ({"scope": "globall"}, SelectionError, r"scope must be one of layer, global, erk, .*'globall'; .*'global'"),
         ({"schedule": 0.8}, ScheduleError, r"expected a schedule .* but got 0\.8"),
     ],
 )
@@ -344,11 +445,35 @@ def test_a_layer_that_cannot_be_copied_is_told_in_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+class Growing(layers.Layer):
+    """Its config tells nothing of its size."""
+
+    def __init__(self, units: int = 1, **kwargs: object) -> None:
+        super().__init__(**kwargs)
+        self.dense = layers.Dense(units)
+
+    def get_config(self) -> dict:
+        return {"name": self.name}
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(self.dense(inputs), axis=-1, keepdims=True)
+
+
+def test_a_copy_with_other_weights_is_told_in_one_line() -> None:
+    inputs = layers.Input((4,))
+    model = keras.Model(inputs, layers.Dense(2)(Growing(3, name="growing")(inputs)))
+    with pytest.raises(
+        ModelError, match="layer 'growing' cannot be copied: its config makes another Growing"
+    ) as caught:
+        wrap(model, HALF)
+    assert "\n" not in str(caught.value)
+
+
 def test_global_scope_ranks_all_layers_together(dense: Callable) -> None:
     model = dense()
     model.get_layer("hidden").kernel.assign(model.get_layer("hidden").kernel * 1e-3)
     pruned = wrap(model, HALF, scope="global")
-    prune_to(masked_layers(pruned), 0.5)
+    pruner_of(pruned).update(0.5)
     hidden, head = (mask.numpy() for _, mask in masked_variables(pruned))
     assert (hidden == 0).sum() == (hidden.size + head.size) // 2
     assert head.all()
@@ -359,7 +484,7 @@ def test_global_scope_ranks_all_layers_together(dense: Callable) -> None:
 
 def test_a_stripped_file_needs_neither_tfprune_nor_tfmot(tmp_path: Path, dense: Callable, data: tuple) -> None:
     pruned = wrap(dense(), HALF)
-    prune_to(masked_layers(pruned), 0.5)
+    pruner_of(pruned).update(0.5)
     x = data[0]
     np.save(tmp_path / "x.npy", x)
     np.save(tmp_path / "expected.npy", pruned.predict_on_batch(x))
@@ -384,7 +509,7 @@ print("fine")
 
 def test_strip_applies_masks_that_a_foreign_hand_broke(dense: Callable, data: tuple) -> None:
     pruned = wrap(dense(), HALF)
-    prune_to(masked_layers(pruned), 0.5)
+    pruner_of(pruned).update(0.5)
     for weight, _ in masked_variables(pruned):
         weight.assign(tf.ones_like(weight))
     assert [(layer.kernel.numpy() == 0).mean() for layer in strip(pruned).layers] == [0.5, 0.5]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import matplotlib.image
 import numpy as np
 import pytest
@@ -9,42 +11,108 @@ import tiny_workflow
 
 from tfprune.errors import RecipeError, StorageError
 from tfprune.masking.schedule import round_schedule
-from tfprune.recipe import parse
-from tfprune.report.figures import draw_schedule, save_figure, schedule_points
+from tfprune.recipe import ScheduleSection, parse
+from tfprune.report.figures import draw_schedules, kinds_points, save_figure, schedule_points
 from tfprune.rounds.stop import planned_targets
+
+KINDS = ["polynomial", "linear", "exponential", "cosine", "stepped", "constant"]
+ONE = {"a": [(0, 0.0), (10, 0.5)]}
 
 
 def the_recipe(**changes):
     return parse(tiny_workflow.recipe(prune__target={"sparsity": 0.75}, **changes))
 
 
-@pytest.mark.parametrize("kind", ["polynomial", "constant"])
-def test_points_are_the_schedules(kind):
-    recipe = the_recipe(prune__schedule={"kind": kind, "begin": 0.2, "end": 0.6, "frequency": 7})
-    targets = planned_targets(recipe)
-    points = dict(schedule_points(recipe, targets))
-    assert targets == pytest.approx([0, 0.5, 0.75])
-    second = round_schedule(recipe.prune.schedule, 0.5, 0.75, 1000)
-    for step in (0, 199, 200, 201, 207, 350, 599, 600, 999, 1000):
-        due = second.update_at(step)
-        assert points[1 + step / 1000] == (0.5 if due is None or step == 0 else second.sparsity(due))
-    assert points[0.1] == 0 and points[2] == pytest.approx(0.75)
-    values = [value for _, value in sorted(points.items())]
-    assert values == sorted(values)
+def masks_over(section, targets, steps):
+    """Sparsity at every step of fine-tuning as the callback sets it, on and on over the rounds."""
+    held = [targets[0]]
+    for number, (initial, final) in enumerate(pairwise(targets)):
+        schedule, done = round_schedule(section, initial, final, steps), None
+        for step in range(steps + 1):
+            due = schedule.update_at(step)
+            if step:
+                held.append(held[-1])
+            if due is not None and due != done:
+                held[number * steps + step] = max(held[-1], schedule.sparsity(due))  # zeros stay zeros
+                done = due
+    return held
 
 
-def test_the_picture_shows_the_points():
-    recipe = the_recipe()
-    points = schedule_points(recipe, planned_targets(recipe))
-    (axes,) = draw_schedule(recipe, points).axes
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("begin", "end", "frequency", "steps"), [(0.2, 0.6, 7, 100), (0, 1, 30, 100), (0, 0.5, 1, 1)])
+def test_points_are_what_the_masks_do(kind, begin, end, frequency, steps):
+    section = ScheduleSection(kind=kind, begin=begin, end=end, frequency=frequency)
+    targets = [0.0, 0.5, 0.75, 0.9]
+    points = schedule_points(section, targets, steps)
+    assert points[0] == (0, 0.0) and points[-1] == (3 * steps, 0.9)
+    assert points == sorted(points) and len(points) == len(set(points))
+    held = masks_over(section, targets, steps)
+    staircase = dict(points)  # the later of two on one step
+    assert {step: held[step] for step in staircase} == staircase
+    risen = {step for step in range(1, len(held)) if held[step] > held[step - 1]}
+    assert risen == set(staircase) - {0} - ({3 * steps} - risen), "a point where it rises, and nowhere else"
+
+
+def test_points_of_a_recipe():
+    recipe = the_recipe(prune__schedule={"kind": "constant", "begin": 0.2})
+    points = schedule_points(recipe.prune.schedule, planned_targets(recipe))
+    assert points == [(0, 0), (200, pytest.approx(0.5)), (1200, pytest.approx(0.75)), (2000, pytest.approx(0.75))]
+
+
+def test_points_of_kinds():
+    found = kinds_points([], 0.9, 200, 50)
+    assert list(found) == KINDS
+    assert {points[-1] for points in found.values()} == {(200, 0.9)}
+    assert [step for step, _ in found["cosine"]] == [0, 50, 100, 150, 200]
+    assert kinds_points(["cosine", "linear"], 0.9, 200, 50) == {kind: found[kind] for kind in ("cosine", "linear")}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kinds": ["cosine", "linea"]}, "--kind linea .*expected one of polynomial, .*did you mean 'linear'"),
+        ({"final": 1.0}, "--final 1.0 .*sparsity: got 1.0, expected"),
+        ({"final": 0.0}, "sparsity: got 0.0, expected"),
+        ({"frequency": 0}, "--frequency 0: .*frequency: got 0, expected"),
+        ({"steps": 0}, "steps a round must be from 1 to 1000000, but got 0"),
+        ({"steps": 10**7}, "steps a round must be from 1 to 1000000, but got 10000000"),
+    ],
+)
+def test_kinds_that_cannot_be(change, words):
+    with pytest.raises(RecipeError, match=words):
+        kinds_points(**{"kinds": [], "final": 0.9, **change})
+
+
+def test_the_picture_is_a_staircase_over_the_points():
+    points = [(0, 0.0), (0, 0.25), (40, 0.5), (200, 0.5)]
+    (axes,) = draw_schedules("mine: planned sparsity", {"stepped": points}, rounds=2).axes
     (line,) = axes.lines
     np.testing.assert_allclose(line.get_xydata(), [(x, 100 * y) for x, y in points])
-    assert axes.get_title() == "tiny: planned sparsity"
+    assert line.get_drawstyle() == "steps-post"
+    assert (axes.get_title("left"), axes.get_xlabel()) == ("mine: planned sparsity", "fine-tuning step")
+    assert axes.get_legend() is None, "one line needs none"
+
+
+@pytest.mark.parametrize("rounds", [2, 7, 40])
+def test_the_picture_shows_where_rounds_begin(rounds):
+    (axes,) = draw_schedules("", {"a": [(0, 0.0), (1000 * rounds, 0.5)]}, rounds).axes
+    (hairlines,) = axes.collections
+    assert [path.vertices[0, 0] for path in hairlines.get_paths()] == [1000 * number for number in range(rounds)]
+    numbered = {text.get_text(): text.get_position()[0] for text in axes.texts}
+    assert 2 <= len(numbered) <= 10 and numbered["r01"] == 0
+    assert all(start == 1000 * (int(label[1:]) - 1) for label, start in numbered.items())
+
+
+def test_several_lines_have_a_legend_and_colours_of_their_own():
+    (axes,) = draw_schedules("", kinds_points([], 0.9, 100, 10)).axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == KINDS
+    assert len({line.get_color() for line in axes.lines}) == len(KINDS)
+    assert not axes.collections and not axes.texts, "one round needs no hairline"
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
 def test_pictures_are_written(ending, tmp_path):
-    figure = draw_schedule(the_recipe(), [(0, 0.0), (1, 0.5)])
+    figure = draw_schedules("tiny", ONE)
     path = tmp_path / "new" / f"picture.{ending}"
     save_figure(figure, path)
     assert path.read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
@@ -55,7 +123,7 @@ def test_pictures_are_written(ending, tmp_path):
 
 
 def test_a_bad_ending_writes_nothing(tmp_path):
-    figure = draw_schedule(the_recipe(), [(0, 0.0)])
+    figure = draw_schedules("tiny", ONE)
     with pytest.raises(RecipeError, match=r"the ending must be one of .png, .svg, .pdf, but is '.docx'"):
         save_figure(figure, tmp_path / "new" / "picture.docx")
     assert not list(tmp_path.iterdir())
@@ -64,4 +132,4 @@ def test_a_bad_ending_writes_nothing(tmp_path):
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot write .*picture\.png"):
-        save_figure(draw_schedule(the_recipe(), [(0, 0.0)]), tmp_path / "file" / "picture.png")
+        save_figure(draw_schedules("tiny", ONE), tmp_path / "file" / "picture.png")

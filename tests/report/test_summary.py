@@ -101,10 +101,10 @@ def test_a_round_in_one_line():
 def test_rounds_table_shows_reasons_and_marks_the_best():
     table = rounds_table("digits-1", ROUNDS, best=1)
     assert shown(table) == [
-        ["round", "sparsity", "nonzero", "accuracy", "change", "worst slice", "verdict"],
-        ["dense", "0.0%", "1,500", "95.0%", "", "", "passed"],
-        ["r01", "50.0%", "750", "94.0%", "-1.0", "class_1 -5.0", "passed"],
-        ["r02", "80.0%", "300", "80.0%", "-15.0", "class_0 -30.0", "; ".join(SECOND.verdict.reasons)],
+        ["round", "sparsity", "of all", "nonzero", "accuracy", "change", "worst slice", "verdict"],
+        ["dense", "0.0%", "25.0%", "1,500", "95.0%", "", "", "passed"],
+        ["r01", "50.0%", "62.5%", "750", "94.0%", "-1.0", "class_1 -5.0", "passed"],
+        ["r02", "80.0%", "85.0%", "300", "80.0%", "-15.0", "class_0 -30.0", "; ".join(SECOND.verdict.reasons)],
     ]
     assert [row.style for row in table.rows] == ["", "bold green", "red"]
 
@@ -113,7 +113,7 @@ def test_markdown_is_a_table():
     lines = workflow_markdown("digits-1", ROUNDS, "Done.").splitlines()
     assert lines[:2] == ["**digits-1** Done.", ""]
     assert len({line.count("|") for line in lines[2:]}) == 1 and len(lines) == 7
-    assert lines[-1].startswith("| r02 | 80.0% | 300 |")
+    assert lines[-1].startswith("| r02 | 80.0% | 85.0% | 300 |")
 
 
 @given(st.floats(-0.2, 0.2))
@@ -151,9 +151,15 @@ def test_layers():
         ["norm", "BatchNormalization", "8", "16", "0", "no prunable weight"],
     ]
     assert measurement_sentence(weight) == (
-        "1,016 parameters, 900 of them prunable and 50.0% of those zero; 5,000 MACs; "
+        "1,016 parameters, 900 of them prunable and 50.0% of those zero, 39.4% of all; 5,000 MACs; "
         "4.06 MB of weights, 2.00 MB gzipped."
     )
+
+
+def test_sparsity_of_all_weights():
+    assert FIRST.measurement.sparsity == 0.5
+    assert FIRST.measurement.overall_sparsity == 1 - 750 / 2000
+    assert Measurement(0, 0, 0, 0, 0, 0, 0).overall_sparsity == 0
 
 
 def test_json_of_a_result_has_no_model():

@@ -17,7 +17,7 @@ import tfprune
 from tfprune.backend import keras, tf
 from tfprune.errors import DataError, ModelError, SliceError, TrackingError
 from tfprune.masking.masked import masked_layers
-from tfprune.masking.update import sparsity_of
+from tfprune.masking.pruner import sparsity_of
 from tfprune.recipe import TrackSection
 from tfprune.results import Evaluation
 

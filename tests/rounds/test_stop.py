@@ -149,6 +149,32 @@ def test_a_target_beyond_the_last_weights_is_not_called_met():
     assert next_step([dense, made(1, step, 0.9899, True)], recipe).target_met
 
 
+def test_whole_blocks_are_told_from_weights():
+    recipe = the_recipe(prune__target={"sparsity": 0.75}, prune__rounds=1, prune__pattern="4x4")
+    dense, step = made(0, Step(0, 0.0, 0.0), 0.0, True), Step(0, 0.75, 0.75)
+    assert next_step([dense, made(1, step, 0.7, True)], recipe) == Halt(
+        False, "blocks of 4x4 fall whole and every tensor keeps one, so 70.0% sparsity is all there is"
+    )
+
+
+@pytest.mark.parametrize("overall", [0.3, 0.95])
+def test_sparsities_by_layer_are_reached_where_the_target_is(overall):
+    """Over all, the sparsity is another than the target, on either side of it."""
+    recipe = the_recipe(prune__target={"sparsity": 0.75}, prune__rounds=2, prune__scope={"first": 0.9})
+    rounds = [made(0, Step(0, 0.0, 0.0), 0.2, True)]
+    while isinstance(step := next_step(rounds, recipe), Step):
+        rounds.append(made(len(rounds), step, max(0.2, overall * step.target / 0.75), True))
+    assert [each.target for each in rounds] == pytest.approx([0, 0.5, 0.75])
+    assert [each.parent for each in rounds] == [0, 0, 1]
+    assert step == Halt(True, "every layer has reached its sparsity")
+
+
+def test_of_equal_sparsities_the_one_that_was_asked_for_more_is_further():
+    rounds = [made(0, Step(0, 0.0, 0.0), 0.2, True), made(1, Step(0, 0.1, 0.1), 0.2, True)]
+    assert best_round(rounds).number == 1
+    assert best_round([*rounds, made(2, Step(1, 0.1, 0.1), 0.2, True)]).number == 1
+
+
 @given(recipes)
 def test_planned_targets_rise_to_the_target(recipe):
     targets = planned_targets(recipe)

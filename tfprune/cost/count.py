@@ -121,6 +121,21 @@ def _recurrent(layer: Any, call: Call) -> int:
     return _size([steps]) * sum(_weights(cell.kernel, cell.recurrent_kernel) for cell in cells)
 
 
+def _convolutional_recurrent(layer: Any, call: Call) -> int:
+    """Count both convolutions of each step; the recurrent one keeps the size of the states.
+
+    >>> model = keras.Sequential([layers.ConvLSTM2D(2, 3, input_shape=(5, 8, 8, 1))])
+    >>> [macs(call) for call in calls(model)]  # 5 steps, 6*6 places, kernels of 3*3*1*8 and 3*3*2*8
+    [38880]
+    """
+    sequence = call.input[0] if isinstance(call.input[0], tuple) else call.input
+    outputs = layer.compute_output_shape(sequence)  # inside Bidirectional, the call does not tell it
+    last = outputs[0] if layer.return_state else outputs
+    state = (last[0], *last[2:]) if layer.return_sequences else last
+    weights = _weights(layer.cell.kernel, layer.cell.recurrent_kernel)
+    return _size([sequence[1]]) * _places(state, layer.filters) * weights
+
+
 def _bidirectional(layer: Any, call: Call) -> int:
     return sum(_inside(part, call, call.input, None) for part in (layer.forward_layer, layer.backward_layer))
 
@@ -154,5 +169,6 @@ _COUNTERS: tuple[tuple[tuple[type, ...], Callable[[Any, Call], int]], ...] = (
     ((layers.Dense,), _dense),
     ((layers.EinsumDense,), _einsum),
     ((layers.MultiHeadAttention,), _attention),
+    ((layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D), _convolutional_recurrent),
     ((layers.RNN,), _recurrent),
 )

@@ -14,7 +14,10 @@ import numpy as np
 
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError
-from tfprune.masking.masked import masked_layers
+from tfprune.masking.batches import Batches
+from tfprune.masking.masked import masked_layers, masked_variables
+from tfprune.masking.optimizer import mask_gradients
+from tfprune.masking.pruner import pruner_of
 from tfprune.masking.update import MaskUpdate
 
 
@@ -26,6 +29,7 @@ class OnlyPrunedIsBest(keras.callbacks.Callback):
 
     def __init__(self, update: MaskUpdate, others: list[keras.callbacks.Callback]) -> None:
         super().__init__()
+        self._supports_tf_logs = True
         self._update = update
         self._others = others
 
@@ -67,7 +71,16 @@ def keep_masks_in_fit(model: keras.Model) -> keras.Model:
         _check_optimizer(self)
         given = signature(type(self).fit).bind(self, *args, **kwargs)
         given.arguments["callbacks"] = order_callbacks(given.arguments.get("callbacks"))
-        return type(self).fit(*given.args, **given.kwargs)
+        if getattr(self, "optimizer", None) is not None:
+            mask_gradients(self.optimizer, masked_variables(self))
+        pruner = pruner_of(self)
+        x, y, sample_weight = (given.arguments.get(name) for name in ("x", "y", "sample_weight"))
+        examples = Batches(x, y, sample_weight, given.arguments.get("batch_size") or 32)
+        pruner.fit_data = examples.without_last(given.arguments.get("validation_split") or 0.0)
+        try:
+            return type(self).fit(*given.args, **given.kwargs)
+        finally:
+            pruner.fit_data = None
 
     model.fit = MethodType(fit, model)
     return model

@@ -2,7 +2,7 @@
 
 TF-MOT's wrapper decides on masks inside the training graph and multiplies the weights in every forward
 pass, also under autocast, where that rounds master weights to 16 bits. `Masked` keeps its variables (mask,
-threshold, step) and its place in a model, but masks come from outside (`update.py`) and weights are held at
+threshold, step) and its place in a model, but masks come from outside (`pruner.py`) and weights are held at
 zero by a variable constraint: the optimizer applies it to the float32 master weight after each step, so
 whoever looks at a weight, at any time, sees it masked.
 """
@@ -10,13 +10,15 @@ whoever looks at a weight, at any time, sees it masked.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from tfprune.backend import keras, tf
-from tfprune.errors import ModelError
+from tfprune.errors import ImportanceError, ModelError
 from tfprune.masking.schedule import Schedule, from_config
+from tfprune.masking.selection import Selection
+from tfprune.models.prunable import matrix_axes, prunable_weights
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -49,20 +51,38 @@ class Masked(PruneLowMagnitude):
     Args:
         layer: the layer to wrap; built by the first call.
         pruning_schedule: when to prune how much.
-        scope: what its weights are ranked against, ``layer`` or ``global``.
+        selection: which weights fall then; as TF-MOT's unless given.
+        kernels: places of the weights to prune among all that can be, as `prunable_weights` lists them when asked;
+            by default all of them.
+        frozen: places of the layers in this one that are frozen, itself included; its config tells only of itself.
     """
 
-    def __init__(self, layer: keras.layers.Layer, pruning_schedule: HeldSchedule, scope: str = "layer", **kwargs: Any):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        pruning_schedule: HeldSchedule,
+        selection: Selection | None = None,
+        kernels: Sequence[int] | None = None,
+        frozen: Sequence[int] = (),
+        **kwargs: Any,
+    ) -> None:
+        if not hasattr(layer, "get_prunable_weights"):
+            layer.get_prunable_weights = list  # TF-MOT refuses kinds that it does not know; `build` asks elsewhere
         super().__init__(layer, pruning_schedule=pruning_schedule, **kwargs)
         self._autocast = False  # the inner layer casts by its own policy; a cast here would lose the Keras mask
-        self.scope = scope
+        self.selection = selection or Selection()
+        self._kernels = kernels
+        self._frozen = frozen
         self._supports_masking = layer.supports_masking
 
     def build(self, input_shape: Any) -> None:
         if isinstance(self.layer, keras.layers.MultiHeadAttention):
             _build_projections(self.layer)
         keras.layers.Wrapper.build(self, input_shape)
-        self.prunable_weights = self.layer.get_prunable_weights()
+        found = list(zip(prunable_weights(self.layer, True)[0], matrix_axes(self.layer, True), strict=True))
+        self._kernels = list(range(len(found)) if self._kernels is None else self._kernels)
+        self.prunable_weights = [found[place][0] for place in self._kernels]
+        self.axes = [found[place][1] for place in self._kernels]
         for index, weight in enumerate(self.prunable_weights):
             # TF-MOT's names, but apart from each other where a layer has several: HDF5 needs that.
             suffix = f"_{index}" if index else ""
@@ -74,6 +94,9 @@ class Masked(PruneLowMagnitude):
         self.pruning_step = self.add_weight(
             "pruning_step", shape=[], initializer=keras.initializers.Constant(-1), dtype=tf.int64, trainable=False
         )
+        parts = list(self.layer._flatten_layers())
+        for place in self._frozen:
+            parts[place].trainable = False
 
     def call(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         # Keras gives these two to any layer that takes **kwargs; the inner one may not know them.
@@ -89,7 +112,30 @@ class Masked(PruneLowMagnitude):
         self.layer.reset_states(states)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scope": self.scope}
+        selection = self.selection.get_config()
+        if callable(self.selection.importance):
+            selection["importance"] = _FUNCTION + _name_of(self.selection.importance)
+        frozen = [place for place, part in enumerate(self.layer._flatten_layers()) if not part.trainable]
+        # TF-MOT writes a class by its bare name, under which a registered one is not found again.
+        layer = keras.layers.serialize(self.layer, use_legacy_format=True)
+        return {
+            **super().get_config(),
+            "layer": layer,
+            "selection": selection,
+            "kernels": self._kernels,
+            "frozen": frozen,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Masked:
+        config = dict(config)
+        selection = dict(config.pop("selection"))
+        if selection["importance"].startswith(_FUNCTION):
+            name = selection["importance"].removeprefix(_FUNCTION)
+            selection["importance"] = keras.utils.get_registered_object(name, custom_objects) or _forgotten(name)
+        masked = super().from_config(config)
+        masked.selection = Selection(**selection)
+        return masked
 
     @property
     def schedule(self) -> Schedule:
@@ -99,6 +145,27 @@ class Masked(PruneLowMagnitude):
     @schedule.setter
     def schedule(self, schedule: Schedule) -> None:
         self.pruning_schedule.schedule = schedule
+
+
+_FUNCTION = "function:"  # in configs, before the name of a score that is the user's own
+
+
+def _name_of(score: Callable[..., Any]) -> str:
+    """The name under which Keras knows a function, or its own; a partial or an object has that of its class."""
+    return keras.utils.get_registered_name(score) if hasattr(score, "__name__") else type(score).__name__
+
+
+def _forgotten(name: str) -> Callable[..., Any]:
+    """In place of a user's score that a file can only name."""
+
+    def score(weights: Any, gradients: Any) -> Any:
+        raise ImportanceError(
+            f"importance {name!r} is a function of your own, which a file does not hold; give it again with "
+            "tfprune.retarget(model, importance=...), or register it with keras.utils.register_keras_serializable"
+        )
+
+    score.__name__ = score.__qualname__ = name
+    return score
 
 
 # The name under which HDF5 files mention a layer of a nested model.

@@ -3,42 +3,84 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
 from tfprune.backend import keras
-from tfprune.errors import ModelError, ScheduleError, nearest
+from tfprune.errors import ModelError, ScheduleError, SelectionError, nearest
+from tfprune.importance import Score
+from tfprune.masking.batches import batches_of
 from tfprune.masking.fit import keep_masks_in_fit
 from tfprune.masking.masked import HeldSchedule, Masked, masked_layers
-from tfprune.masking.masks import RANKINGS
+from tfprune.masking.patterns import pattern_of
+from tfprune.masking.pruner import pruner_of
 from tfprune.masking.schedule import Schedule
-from tfprune.models.clone import clone
-from tfprune.models.prunable import prunable_weights
+from tfprune.masking.selection import Scope, Selection
+from tfprune.models.clone import clone, copy_weights, leaves
+from tfprune.models.prunable import inner_layer, matrix_axes, prunable_weights
 
 
 def wrap(
-    model: keras.Model, schedule: Schedule, *, layers: Sequence[str] | None = None, scope: str = "layer"
+    model: keras.Model,
+    schedule: Schedule,
+    *,
+    layers: Sequence[str] | None = None,
+    scope: Scope = "layer",
+    importance: str | Score = "magnitude",
+    pattern: str | None = None,
+    data: Any = None,
+    batches: int = 8,
+    floor: float = 0.0,
+    ceiling: float = 1.0,
+    normalize: bool = False,
+    regrow: float = 0.0,
+    seed: int = 0,
 ) -> keras.Model:
     """Return a copy of a model whose prunable layers carry masks.
 
-    Every layer that TF-MOT can prune and that is trainable is wrapped; `tfprune.measure` names the rest
-    with the reason. The copy shares no variable with `model` and answers the same; the schedule prunes it in `fit`.
-    Zeros that the model brings, as from an earlier pruning, stay zero; only a tensor of nothing but zeros may grow.
+    Every trainable layer that can be pruned is wrapped; `tfprune.measure` names the rest with the reason. The copy
+    shares no variable with `model` and answers the same; the schedule prunes it in `fit`. Zeros that the model brings,
+    as from an earlier pruning, stay zero; only a tensor of nothing but zeros may grow.
 
     Args:
         model: a built Functional or Sequential tf_keras model, nested ones included; never changed.
         schedule: how sparse at which step.
-        layers: names or patterns (``conv*``) of the layers to prune; by default all that can be.
-        scope: rank weights within each ``layer``, or over the whole model (``global``).
+        layers: names or patterns (``conv*``) of the layers to prune; by default all that can be. A layer named here is
+            also pruned where it would be left alone by itself, as frozen layers and depthwise kernels are.
+        scope: prune every tensor to the same sparsity (``layer``), the lowest scores of the whole model (``global``),
+            in Erdős-Rényi-Kernel shares (``erk``, Evci et al. 2020), or each layer to its own final sparsity: a
+            mapping of names or patterns, in which layers that are not named follow the schedule.
+        importance: ``magnitude``, ``gradient``, ``taylor``, ``fisher``, ``movement``, ``lamp``, ``random``, or a
+            function of arrays, (weights) or (weights, gradients), that returns scores of their shape; higher = keep.
+            Of a function of gradients the mean over batches counts.
+        pattern: where zeros may lie: anywhere (None); ``2:4`` and any other N:M, at least N of every M inputs stay,
+            for sparse tensor cores; ``1x4`` and any other block of inputs by outputs.
+        data: (x, y), (x, y, sample_weight), a batched tf.data.Dataset or a keras.utils.Sequence, for scores that need
+            gradients; by default what `fit` is given, where that can be read again.
+        batches: how many batches of it each update looks at; of arrays, batches of 32.
+        floor: least final sparsity of any tensor in the global scope, in [0, 1).
+        ceiling: greatest final sparsity of any tensor in the global scope, in (0, 1].
+        normalize: in the global scope, divide a tensor's scores by their mean first.
+        regrow: share of the surviving weights, in [0, 1), that each update prunes beyond the schedule and lets grow
+            anew, from zero, where gradients are largest (RigL, Evci et al. 2020). By default a zero stays a zero.
+        seed: of ties, of the order in which arrays are read, and of the random score.
 
     Returns:
         An uncompiled model. Sparsity is the share of zeros among the wrapped layers' prunable weights.
 
     Raises:
-        ModelError: nothing to prune, wrapped already, a name that matches no layer, or a subclassed model.
-        ScheduleError: not a schedule, or an unknown scope.
+        ModelError: nothing to prune, wrapped already, a name that matches no layer, a subclassed model, or two layers
+            that share a weight.
+        ScheduleError: not a schedule.
+        ImportanceError: an unknown score.
+        SelectionError: a scope, pattern or limit that cannot be.
+
+    Warns:
+        UserWarning: layers left dense because the pattern does not divide them; they are named.
 
     Example:
         >>> import tfprune
@@ -48,24 +90,50 @@ def wrap(
         >>> [layer.name for layer in pruned.layers]
         ['masked_scores']
     """
-    if not isinstance(schedule, Schedule):
-        raise ScheduleError(f"expected a schedule such as tfprune.PolynomialDecay(...), but got {schedule!r}")
-    if scope not in RANKINGS:
-        raise ScheduleError(f"scope must be one of {', '.join(RANKINGS)}, but got {scope!r}{nearest(scope, RANKINGS)}")
-    chosen = check_prunable(model, layers)
+    _check_schedule(schedule)
+    selection = Selection(
+        importance=importance,
+        batches=batches,
+        scope=scope,
+        floor=floor,
+        ceiling=ceiling,
+        normalize=normalize,
+        pattern=pattern,
+        regrow=regrow,
+        seed=seed,
+    )
+    return wrap_with(model, schedule, selection, layers=layers, data=data)
+
+
+def wrap_with(
+    model: keras.Model,
+    schedule: Schedule,
+    selection: Selection,
+    *,
+    layers: Sequence[str] | None = None,
+    data: Any = None,
+) -> keras.Model:
+    """`wrap` with its choices in one value."""
+    chosen = check_prunable(model, layers, selection)
+    _check_goal(selection, schedule, [layer.name for layer in chosen])
+    asked = layers is not None
+    ids = {id(layer) for layer in chosen}
     pairs: list[tuple[keras.layers.Layer, Masked]] = []
 
     def add_mask(layer: keras.layers.Layer) -> Masked | None:
-        if id(layer) not in chosen:
+        if id(layer) not in ids:
             return None
         inner = type(layer).from_config(layer.get_config())
-        pairs.append((layer, Masked(inner, HeldSchedule(schedule), scope=scope)))
+        ours = {weight.ref() for weight in prunable_weights(layer, asked)[0]}
+        kernels = [place for place, each in enumerate(prunable_weights(layer, True)[0]) if each.ref() in ours]
+        pairs.append((layer, Masked(inner, HeldSchedule(schedule), selection, kernels)))
         return pairs[-1][1]
 
     wrapped = clone(model, add_mask)
     for source, target in pairs:
-        target.layer.set_weights(source.get_weights())
+        copy_weights(source, target.layer)
         _hold_zeros(target)
+    pruner_of(wrapped).data = None if data is None else batches_of(data)
     return keep_masks_in_fit(wrapped)
 
 
@@ -101,6 +169,7 @@ def strip(model: keras.Model) -> keras.Model:
     if pairs:
         _warn_if_unfinished(pairs[0][0])
     for source, target in pairs:
+        copy_weights(source.layer, target)
         masks = {id(weight): mask.numpy() for weight, mask, _ in source.pruning_vars}
         target.set_weights(
             [
@@ -111,11 +180,80 @@ def strip(model: keras.Model) -> keras.Model:
     return stripped
 
 
-def retarget(model: keras.Model, schedule: Schedule) -> None:
-    """Give a wrapped model another schedule, from step 0; masks stay, and nothing is traced anew."""
-    for layer in masked_layers(model):
-        layer.schedule = schedule
-        layer.pruning_step.assign(-1)
+_KEEP: Any = object()
+
+
+def retarget(model: keras.Model, schedule: Schedule | None = None, *, data: Any = _KEEP, **changes: Any) -> None:
+    """Give a wrapped model another goal; masks stay, and nothing is traced or compiled anew.
+
+    Args:
+        model: made by `wrap`; changed in place.
+        schedule: the new one, from step 0; None goes on with the old one. `FrozenMasks` holds the masks as they are.
+        data: as for `wrap`; by default what was given before.
+        changes: any of `wrap`'s `scope`, `importance`, `pattern`, `batches`, `floor`, `ceiling`, `normalize`, `regrow`
+            and `seed`; what is not named stays.
+
+    Raises:
+        ModelError: the model is not wrapped.
+        ScheduleError: not a schedule.
+        ImportanceError: an unknown score.
+        SelectionError: a scope, pattern or limit that cannot be, or an unknown change.
+
+    Example:
+        >>> import tfprune
+        >>> from tfprune.backend import keras
+        >>> dense = keras.Sequential([keras.layers.Dense(10, input_shape=(20,), name="scores")])
+        >>> pruned = tfprune.wrap(dense, tfprune.ConstantSparsity(final_sparsity=0.5))
+        >>> tfprune.retarget(pruned, tfprune.ConstantSparsity(final_sparsity=0.8), scope={"scores": 0.7})
+    """
+    layers = masked_layers(model) if isinstance(model, keras.Model) else []
+    if not layers:
+        raise ModelError("retarget: expected a model that tfprune.wrap made, but this one carries no masks")
+    known = list(Selection.__dataclass_fields__)
+    for name in changes:
+        if name not in known:
+            raise SelectionError(
+                f"retarget: unknown argument {name!r}; allowed: {', '.join(known)}{nearest(name, known)}"
+            )
+    selection = replace(layers[0].selection, **changes)
+    goal = layers[0].schedule if schedule is None else _check_schedule(schedule)
+    misfits = list(_misfits(layers, selection, asked=False))
+    if misfits:
+        raise SelectionError(
+            f"pattern {selection.pattern} does not divide {', '.join(misfits)}; wrap the original model with it"
+        )
+    _check_goal(selection, goal, [each.layer.name for each in layers])
+    for layer in layers:
+        layer.selection, layer.schedule = selection, goal
+        if schedule is not None:
+            layer.pruning_step.assign(-1)
+    if data is not _KEEP:
+        pruner_of(model).data = None if data is None else batches_of(data)
+
+
+def _check_schedule(schedule: Any) -> Schedule:
+    if not isinstance(schedule, Schedule):
+        raise ScheduleError(f"expected a schedule such as tfprune.PolynomialDecay(...), but got {schedule!r}")
+    return schedule
+
+
+def _check_goal(selection: Selection, schedule: Schedule, layers: Sequence[str]) -> None:
+    """Refuse a goal that selection and schedule cannot both reach."""
+    final, most = schedule.final_sparsity, pattern_of(selection.pattern).most
+    finals = {"the schedule ends at": final}
+    if isinstance(selection.scope, Mapping):
+        for name, value in selection.scope.items():
+            if not any(fnmatchcase(layer, name) for layer in layers):
+                raise SelectionError(f"scope: {name!r} matches no layer that is pruned{nearest(name, layers)}")
+            finals[f"scope sets {name!r} to"] = value
+    for what, value in finals.items():
+        if value > most + 1e-9:
+            raise SelectionError(f"pattern {selection.pattern} gives at most {most:g} sparsity, but {what} {value:g}")
+    if final and not selection.floor <= final <= selection.ceiling:  # frozen masks have no final sparsity
+        raise SelectionError(
+            f"the final sparsity must lie between floor and ceiling, but got floor={selection.floor:g}, "
+            f"ceiling={selection.ceiling:g} and a schedule that ends at {final:g}"
+        )
 
 
 def _hold_zeros(layer: Masked) -> None:
@@ -136,11 +274,14 @@ def _warn_if_unfinished(first: Masked) -> None:
         )
 
 
-def check_prunable(model: keras.Model, layers: Sequence[str] | None = None) -> set[int]:
-    """Return the ids of the layers that `wrap` would wrap.
+def check_prunable(
+    model: keras.Model, layers: Sequence[str] | None = None, selection: Selection | None = None
+) -> list[keras.layers.Layer]:
+    """Return the layers that `wrap` would wrap.
 
     Raises:
         ModelError: as for `wrap`.
+        SelectionError: a named layer that the pattern does not divide, or none that it does.
     """
     if not isinstance(model, keras.Model):
         raise ModelError(
@@ -149,29 +290,46 @@ def check_prunable(model: keras.Model, layers: Sequence[str] | None = None) -> s
         )
     if masked_layers(model):
         raise ModelError(f"model {model.name!r} is wrapped already; tfprune.strip it first, or wrap the original")
-    return _choose(model, layers)
+    chosen = _choose(model, layers)
+    return chosen if selection is None else _without_misfits(chosen, selection, layers)
 
 
-def _choose(model: keras.Model, patterns: Sequence[str] | None) -> set[int]:
-    """Ids of the layers to wrap."""
-    candidates = list(_leaves(model))
+def _choose(model: keras.Model, patterns: Sequence[str] | None) -> list[keras.layers.Layer]:
+    candidates = leaves(model)
     for pattern in patterns or ():
         if not any(fnmatchcase(layer.name, pattern) for layer in candidates):
             known = [layer.name for layer in candidates]
             raise ModelError(f"layers: {pattern!r} matches no layer of model {model.name!r}{nearest(pattern, known)}")
-    named = [
-        layer for layer in candidates if patterns is None or any(fnmatchcase(layer.name, each) for each in patterns)
-    ]
-    chosen = {id(layer) for layer in named if prunable_weights(layer)[0]}
+    asked = patterns is not None
+    wanted = ["*"] if patterns is None else patterns
+    named = [layer for layer in candidates if any(fnmatchcase(layer.name, each) for each in wanted)]
+    chosen = [layer for layer in named if prunable_weights(layer, asked)[0]]
     if not chosen:
-        reasons = sorted({prunable_weights(layer)[1] for layer in named} - {"no weights"})
+        reasons = sorted({prunable_weights(layer, asked)[1] for layer in named} - {"no weights"})
         raise ModelError(f"model {model.name!r} has nothing to prune: {'; '.join(reasons) or 'no layer has weights'}")
     return chosen
 
 
-def _leaves(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of a model and of the models in it, models themselves left out."""
-    found: list[keras.layers.Layer] = []
-    for layer in model.layers:
-        found += _leaves(layer) if isinstance(layer, keras.Model) else [layer]
-    return found
+def _without_misfits(
+    chosen: list[keras.layers.Layer], selection: Selection, patterns: Sequence[str] | None
+) -> list[keras.layers.Layer]:
+    """Leave layers dense that the pattern does not divide; say which."""
+    fitting = [layer for layer in chosen if not any(_misfits([layer], selection, asked=patterns is not None))]
+    if len(fitting) == len(chosen):
+        return chosen
+    told = f"pattern {selection.pattern} does not divide {', '.join(_misfits(chosen, selection, patterns is not None))}"
+    named = [layer.name for layer in chosen if layer not in fitting and layer.name in (patterns or ())]
+    if named or not fitting:
+        raise SelectionError(f"{told}; choose another pattern, or other layers")
+    warnings.warn(f"{told}; left dense", stacklevel=4)
+    return fitting
+
+
+def _misfits(layers: Sequence[keras.layers.Layer], selection: Selection, asked: bool) -> Iterator[str]:
+    """Each layer that cannot take the pattern, with the reason."""
+    pattern = pattern_of(selection.pattern)
+    for layer in layers:
+        weights, axes = prunable_weights(layer, asked)[0], matrix_axes(layer, asked)
+        reasons = [pattern.misfit(tuple(weight.shape), pair) for weight, pair in zip(weights, axes, strict=True)]
+        if any(reasons):
+            yield f"{inner_layer(layer).name} ({next(filter(None, reasons))})"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tfprune.backend import keras
 from tfprune.errors import ModelError
+from tfprune.importing import one_line
 
 
 def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.layers.Layer | None]) -> keras.Model:
@@ -21,13 +22,15 @@ def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.laye
         An uncompiled model of the same name and layer order.
 
     Raises:
-        ModelError: a subclassed or unbuilt model, or a layer that cannot be made from its config.
+        ModelError: a subclassed or unbuilt model, a layer that cannot be made from its config, or two layers that
+            share a weight, as where one stands by itself and in a `TimeDistributed`.
     """
     if not getattr(model, "_is_graph_network", False):
         raise ModelError(
             f"model {model.name!r} is a {type(model).__name__}, not a built Functional or Sequential model, so its "
             "layers cannot be replaced; call it on keras.Input in a functional model, or give a Sequential its input"
         )
+    _check_unshared(model)
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
     copies: dict[int, keras.layers.Layer] = {}  # a layer may stand in several of the nested models
 
@@ -48,12 +51,51 @@ def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.laye
     try:
         cloned = keras.models.clone_model(model, clone_function=copy)
     except (AttributeError, TypeError, ValueError, NotImplementedError) as error:
-        raise ModelError(
-            f"model {model.name!r} cannot be copied layer by layer: {' '.join(str(error).split())}"
-        ) from error
+        raise ModelError(f"model {model.name!r} cannot be copied layer by layer: {one_line(error)}") from error
     for source, target in pairs:
-        target.set_weights(source.get_weights())
+        copy_weights(source, target)
     return cloned
+
+
+def leaves(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers of a model and of the models in it, each once, models themselves left out."""
+    found: dict[int, keras.layers.Layer] = {}
+    for layer in model.layers:
+        inner = leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        found.update({id(each): each for each in inner})
+    return list(found.values())
+
+
+def _check_unshared(model: keras.Model) -> None:
+    """A config does not tell whose weights a layer uses: the copy would train two weights for one."""
+    owners: dict[int, keras.layers.Layer] = {}
+    for layer in leaves(model):
+        for weight in layer.weights:
+            owner = owners.setdefault(id(weight), layer)
+            if owner is not layer:
+                raise ModelError(
+                    f"layers {owner.name!r} and {layer.name!r} share weight {weight.name!r}, which copies made from "
+                    "their configs would not; call one and the same layer in both places"
+                )
+
+
+def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Give a layer made from another's config its weights, and freeze the parts in it that are frozen there.
+
+    A config does not tell of parts, and Keras lists trainable weights first.
+
+    Raises:
+        ModelError: the config made a layer with other parts or weights.
+    """
+    try:
+        for part, copied in zip(source._flatten_layers(), target._flatten_layers(), strict=True):
+            copied.trainable = part.trainable
+        target.set_weights(source.get_weights())
+    except ValueError as error:
+        raise ModelError(
+            f"layer {source.name!r} cannot be copied: its config makes another {type(source).__name__}: "
+            f"{one_line(error)}"
+        ) from error
 
 
 def with_precision(model: keras.Model, policy: str) -> keras.Model:
@@ -80,7 +122,7 @@ def with_precision(model: keras.Model, policy: str) -> keras.Model:
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
     copied = clone(model, change)
     for source, target in pairs:
-        target.set_weights(source.get_weights())
+        copy_weights(source, target)
     return copied
 
 

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from tfprune.results import Measurement, Round, RunResult, SliceScore
 
-_COLUMNS = ("round", "sparsity", "nonzero", "accuracy", "change", "worst slice", "verdict")
+# Sparsity is of the prunable weights; beside it, of all.
+_COLUMNS = ("round", "sparsity", "of all", "nonzero", "accuracy", "change", "worst slice", "verdict")
 
 
 def outcome_sentence(result: RunResult, reason: str) -> str:
@@ -92,8 +93,9 @@ def measurement_sentence(measurement: Measurement) -> str:
     """What a model weighs, in one sentence."""
     return (
         f"{measurement.parameters:,} parameters, {measurement.prunable:,} of them prunable and "
-        f"{measurement.sparsity:.1%} of those zero; {measurement.macs:,} MACs; {measurement.bytes / 1e6:.2f} MB of "
-        f"weights, {measurement.gzipped_bytes / 1e6:.2f} MB gzipped."
+        f"{measurement.sparsity:.1%} of those zero, {measurement.overall_sparsity:.1%} of all; "
+        f"{measurement.macs:,} MACs; {measurement.bytes / 1e6:.2f} MB of weights, "
+        f"{measurement.gzipped_bytes / 1e6:.2f} MB gzipped."
     )
 
 
@@ -118,6 +120,7 @@ def _row(each: Round) -> list[str]:
     return [
         each.label,
         f"{each.sparsity:.1%}",
+        f"{each.measurement.overall_sparsity:.1%}",
         f"{each.measurement.nonzero:,}",
         f"{each.evaluation.accuracy:.1%}",
         "" if each.evaluation.drop is None else _signed(-each.evaluation.drop),

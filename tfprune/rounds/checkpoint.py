@@ -4,6 +4,7 @@
         recipe.yaml         the recipe, overrides included
         ledger.json         finished rounds and everything that is fixed once
         progress.npz        weights and optimizer after the last finished epoch of the current stretch
+        rewind.npz          weights early in dense training, where the recipe rewinds to them
         round-00.npz …      weights of each finished round (00 is the dense model)
         model.keras         the best round, once all is done
         lock                held while a process works here
@@ -76,6 +77,15 @@ class Workflow:
         with replacing(self.folder / "ledger.json") as path:
             path.write_bytes(_LEDGER.dump_json(self.ledger, indent=1))
 
+    def keep_rewind(self, model: keras.Model) -> None:
+        """Write the weights of the dense model that rounds will be rewound to."""
+        _write_arrays(self._rewind, _weights(model))
+
+    def restore_rewind(self, model: keras.Model) -> None:
+        """Set a dense model to the weights that rounds are rewound to."""
+        with _arrays(self._rewind) as arrays:
+            _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
+
     def keep_round(self, number: int, model: keras.Model) -> None:
         """Write the weights of a finished round."""
         _write_arrays(self._round(number), _weights(model))
@@ -109,6 +119,10 @@ class Workflow:
     def close(self) -> None:
         """Let another process in."""
         self._lock.release()
+
+    @property
+    def _rewind(self) -> Path:
+        return self.folder / "rewind.npz"
 
     def _round(self, number: int) -> Path:
         return self.folder / f"round-{number:02d}.npz"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +15,17 @@ from tfprune.cost.measure import measure
 from tfprune.data.splits import Data, Split
 from tfprune.errors import TrainingError
 from tfprune.masking.masked import masked_layers
-from tfprune.masking.schedule import Schedule, round_schedule
-from tfprune.masking.update import sparsity_of
-from tfprune.masking.wrap import retarget, strip, wrap
+from tfprune.masking.pruner import pruner_of, sparsity_of
+from tfprune.masking.schedule import ConstantSparsity, Schedule, round_schedule
+from tfprune.masking.selection import Selection
+from tfprune.masking.wrap import retarget, strip, wrap_with
 from tfprune.models.clone import with_precision
 from tfprune.models.files import save
 from tfprune.recipe import Recipe
 from tfprune.report.summary import outcome_sentence, workflow_markdown
 from tfprune.report.watch import Watch
 from tfprune.results import Evaluation, History, Round, RunResult, Verdict
-from tfprune.rounds.checkpoint import Ledger, Workflow, optimizer_state
+from tfprune.rounds.checkpoint import Ledger, Workflow
 from tfprune.rounds.finetune import (
     Stretch,
     compile_for_training,
@@ -33,7 +34,9 @@ from tfprune.rounds.finetune import (
     sample_of,
     train,
 )
-from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step
+from tfprune.rounds.goal import final_sparsity, on_the_way
+from tfprune.rounds.state import State, rewind
+from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step, progress
 from tfprune.slices.define import Slice, define_slices
 from tfprune.slices.evaluate import Answers, answer, score
 from tfprune.tracking.store import Tracker
@@ -44,6 +47,7 @@ class Loop:
     """One workflow at work."""
 
     recipe: Recipe
+    selection: Selection
     data: Data
     workflow: Workflow
     tracker: Tracker
@@ -56,10 +60,10 @@ class Loop:
         history = self._reach_dense(dense, trained)
         baseline = self._answers(dense, self.data.validation)
         slices = slices_of(self.data.validation, self.recipe, self.data, baseline.margin)
-        prune = self.recipe.prune
-        pruned = wrap(dense, self._schedule(0.0, 0.5, 2), layers=prune.layers, scope=prune.scope)
+        pruned = self._wrapped(dense)
         compile_for_training(pruned, self.recipe.train, sample_of(self.data.train))
-        fresh = _State(pruned)
+        fresh = State(pruned)
+        early = self._early_weights(dense)
         if not self.ledger.rounds:
             self._settle(Step(0, 0.0, 0.0), dense, pruned, score(baseline, slices), Verdict(True), history)
         if self.ledger.rounds[0].evaluation.accuracy <= 1.2 / len(self.data.classes):
@@ -70,7 +74,7 @@ class Loop:
         step = next_step(self.ledger.rounds, self.recipe)
         while isinstance(step, Step):
             try:
-                self._prune_round(step, pruned, fresh, baseline, slices)
+                self._prune_round(step, pruned, fresh, early, baseline, slices)
             except TrainingError as error:  # the same again each time: what passed before is the result
                 step = Halt(False, str(error))
             else:
@@ -91,35 +95,92 @@ class Loop:
         if trained:
             return []
         compile_for_training(dense, self.recipe.train, sample_of(self.data.train))
+        if self.recipe.prune.rewind_to_epoch == 0 and not self.workflow.restore_progress("dense", dense):
+            self.workflow.keep_rewind(dense)
         rate = partial(learning_rate, self.recipe.train)
         return self._train(dense, Stretch("dense", self.recipe.train.epochs, rate, self.recipe.seed))
 
+    def _wrapped(self, dense: keras.Model) -> keras.Model:
+        """The dense model with masks, and with the examples that scores look at: the same ones at every update."""
+        train, final = self.data.train, final_sparsity(self.recipe)
+        data = None
+        if self.selection.needs_gradients:
+            # Shuffled, as a source may be sorted by class; of epoch 0, the order follows from the seed alone.
+            data = train.epoch(self.recipe.train.batch_size, seed=self.recipe.seed, epoch=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of layers left dense: told before training
+            return wrap_with(
+                dense,
+                ConstantSparsity(final_sparsity=final),
+                self.selection,
+                layers=self.recipe.prune.layers,
+                data=data,
+            )
+
+    def _early_weights(self, dense: keras.Model) -> list[np.ndarray] | None:
+        """What a wrapped model is rewound to, variable by variable; None where nothing is."""
+        if self.recipe.prune.rewind_to_epoch is None:
+            return None
+        trained = dense.get_weights()
+        self.workflow.restore_rewind(dense)
+        early = [each.numpy() for each in self._wrapped(dense).weights]
+        dense.set_weights(trained)
+        return early
+
     def _prune_round(
-        self, step: Step, pruned: keras.Model, fresh: _State, baseline: Answers, slices: tuple[Slice, ...]
+        self,
+        step: Step,
+        pruned: keras.Model,
+        fresh: State,
+        early: list[np.ndarray] | None,
+        baseline: Answers,
+        slices: tuple[Slice, ...],
     ) -> None:
-        number = len(self.ledger.rounds)
+        number, epochs = len(self.ledger.rounds), self.recipe.finetune_epochs
         fresh.restore(pruned)
         if step.parent:
             self.workflow.restore_round(step.parent, pruned)
-        epochs = self.recipe.finetune_epochs
-        steps = epochs * math.ceil(self.data.train.size / self.recipe.train.batch_size)
-        retarget(pruned, self._schedule(self.ledger.rounds[step.parent].sparsity, step.target, steps))
-        stretch = Stretch(f"r{number:02d}", epochs, finetune_rate(self.recipe), self.recipe.seed + 1_000 * number)
-        history = self._train(pruned, stretch)
+        self._aim(step, pruned)
+        if early is not None or not epochs:
+            pruner_of(pruned).update(pruner_of(pruned).schedule.final_sparsity)
+        if early is not None:
+            fresh.restore_optimizer(pruned)
+            rewind(pruned, early)
+        history: History = []
+        if epochs:
+            rate, seed = finetune_rate(self.recipe), self.recipe.seed + 1_000 * number
+            history = self._train(pruned, Stretch(f"r{number:02d}", epochs, rate, seed))
         evaluation = score(self._answers(pruned, self.data.validation), slices, baseline)
         verdict = judge(evaluation, self.ledger.rounds[0].evaluation, self.recipe.stop)
         self._settle(step, pruned, pruned, evaluation, verdict, history)
+
+    def _aim(self, step: Step, pruned: keras.Model) -> None:
+        """Give the masks the goal of a round; limits by layer grow with it."""
+        final = final_sparsity(self.recipe)
+        target = min(step.target, final)
+        selection = on_the_way(self.selection, target, final)
+        steps = self.recipe.finetune_epochs * math.ceil(self.data.train.size / self.recipe.train.batch_size)
+        initial = min(progress(self.ledger.rounds[step.parent], self.recipe), target)
+        schedule: Schedule = ConstantSparsity(final_sparsity=target)
+        if steps and self.recipe.prune.rewind_to_epoch is None:
+            schedule = round_schedule(self.recipe.prune.schedule, initial, target, steps)
+        retarget(pruned, schedule, scope=selection.scope, floor=selection.floor)
 
     def _train(self, model: keras.Model, stretch: Stretch) -> History:
         """Train from where an earlier process left this stretch to its end."""
         label, train_split = stretch.label, self.data.train
         history = self.workflow.restore_progress(label, model)
+        if history and masked_layers(model):  # an earlier process has made the updates so far
+            pruner = pruner_of(model)
+            pruner.goal = pruner.schedule, pruner.selection
         steps = math.ceil(train_split.size / self.recipe.train.batch_size)
-        title = "training dense" if label == "dense" else f"{label}: pruning and fine-tuning"
+        title = "training dense" if label == "dense" else f"{label}: {self._what_is_done}"
         self.watch.phase(title, steps * stretch.epochs, steps * len(history))
         self.tracker.open_round(label)
 
         def keep(so_far: History) -> None:
+            if label == "dense" and len(so_far) == self.recipe.prune.rewind_to_epoch:
+                self.workflow.keep_rewind(model)  # first: once this epoch counts as finished, it is not repeated
             self.workflow.keep_progress(label, model, so_far)
             self.tracker.record_epochs(label, so_far)
 
@@ -154,7 +215,7 @@ class Loop:
             number=len(self.ledger.rounds),
             parent=step.parent,
             target=step.target,
-            sparsity=sparsity_of(masked_layers(pruned)),
+            sparsity=float(sparsity_of(masked_layers(pruned))),
             share=step.share,
             evaluation=evaluation,
             # Of the plain model: masked weights may be -0.0, which is zero but compresses worse.
@@ -176,7 +237,7 @@ class Loop:
         self.workflow.keep()
         self.watch.round(finished)
 
-    def _finish(self, halt: Halt, dense: keras.Model, pruned: keras.Model, fresh: _State) -> RunResult:
+    def _finish(self, halt: Halt, dense: keras.Model, pruned: keras.Model, fresh: State) -> RunResult:
         best = best_round(self.ledger.rounds)
         fresh.restore(pruned)
         if best.number:
@@ -198,6 +259,7 @@ class Loop:
             model=plain,
         )
         result = replace(result, outcome=outcome_sentence(result, halt.reason))
+        self._warn_if_untrained(best)
         save(plain, self.workflow.folder / "model.keras")
         if self.recipe.export is not None and (best.number or halt.target_met):
             save(plain, self.recipe.export.path)
@@ -216,8 +278,19 @@ class Loop:
     def _answers(self, model: keras.Model, split: Split) -> Answers:
         return answer(model, split.batches(max(256, self.recipe.train.batch_size)))
 
-    def _schedule(self, initial: float, final: float, steps: int) -> Schedule:
-        return round_schedule(self.recipe.prune.schedule, initial, final, steps)
+    @property
+    def _what_is_done(self) -> str:
+        epoch = self.recipe.prune.rewind_to_epoch
+        return "pruning and fine-tuning" if epoch is None else f"pruned, and training again from epoch {epoch}"
+
+    def _warn_if_untrained(self, best: Round) -> None:
+        if not self.recipe.finetune_epochs and best.number:
+            after, before = best.evaluation.accuracy, self.ledger.rounds[0].evaluation.accuracy
+            warnings.warn(
+                f"pruned without training: accuracy {after:.1%}, {before:.1%} before, on the validation part; "
+                "fine-tune it, or prune less",
+                stacklevel=6,
+            )
 
 
 def slices_of(split: Split, recipe: Recipe, data: Data, margins: np.ndarray) -> tuple[Slice, ...]:
@@ -240,18 +313,3 @@ def slices_of(split: Split, recipe: Recipe, data: Data, margins: np.ndarray) -> 
         margins=margins,
         split=split.name,
     )
-
-
-class _State:
-    """Weights, masks and optimizer of a model that has not trained yet, to start each round from."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self._values = [each.numpy() for each in self._variables(model)]
-
-    def restore(self, model: keras.Model) -> None:
-        for variable, value in zip(self._variables(model), self._values, strict=True):
-            variable.assign(value)
-
-    @staticmethod
-    def _variables(model: keras.Model) -> list[Any]:
-        return [*model.weights, *optimizer_state(model)]

@@ -17,7 +17,7 @@ from tfprune.data.load import from_arrays, load_data
 from tfprune.data.splits import Data
 from tfprune.errors import DataError, Interrupted, RecipeError, SliceError, nearest
 from tfprune.importing import one_line
-from tfprune.masking.wrap import check_prunable
+from tfprune.masking.selection import Selection
 from tfprune.models.checks import check_fits
 from tfprune.models.files import check_writable
 from tfprune.models.sources import load_model
@@ -26,6 +26,7 @@ from tfprune.report.watch import Watch
 from tfprune.results import RunResult
 from tfprune.rounds.checkpoint import open_workflow
 from tfprune.rounds.finetune import now
+from tfprune.rounds.goal import check_goal, selection_of
 from tfprune.rounds.interrupt import stop_on_interrupt
 from tfprune.rounds.loop import Loop, slices_of
 from tfprune.slices.define import slice_names
@@ -79,7 +80,7 @@ def execute(
     parts = _data(recipe, data)
     dense = _model(recipe, model, parts)
     trained = recipe.model.is_trained if model is None and recipe.model else True
-    _check_before_training(recipe, dense, parts)
+    selection = _check_before_training(recipe, dense, parts, trained)
     # What was handed in is not what the recipe names, and is not recorded as that.
     given = {"model": model, "data": data}
     recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
@@ -92,7 +93,7 @@ def execute(
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
         try:
             tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
-            return Loop(recipe, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
+            return Loop(recipe, selection, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
         except tf.errors.OpError as error:
             tracker.leave_open("FAILED")
             reason = one_line(error).split(" [[")[0]
@@ -129,9 +130,12 @@ def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model
     )
 
 
-def _check_before_training(recipe: Recipe, model: keras.Model, data: Data) -> None:
-    """Refuse what would fail later: layers, export path, augmentation, slices without examples, unknown slices."""
-    check_prunable(model, recipe.prune.layers)
+def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, trained: bool) -> Selection:
+    """Refuse what would fail later: layers, scores, export path, augmentation, slices; return the selection."""
+    if trained and recipe.prune.rewind_to_epoch is not None:
+        raise RecipeError("prune.rewind_to_epoch needs dense training, but the model that was given is trained already")
+    selection = selection_of(recipe)
+    check_goal(recipe, model, selection)
     if recipe.export is not None:
         check_writable(recipe.export.path)
     augment(data.train.batches(1), recipe.train.augment, seed=0, epoch=0)
@@ -143,6 +147,7 @@ def _check_before_training(recipe: Recipe, model: keras.Model, data: Data) -> No
             )
     for split in (data.validation, data.test):
         slices_of(split, recipe, data, np.zeros(split.size, np.float32))
+    return selection
 
 
 def _fingerprint(model: keras.Model, data: Data) -> str:

@@ -72,12 +72,9 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
     """
     final, stop = recipe.prune.target.sparsity, recipe.stop
     best, last = best_round(rounds), rounds[-1]
-    if best.sparsity >= final or (best.number and best.target >= final):
-        if not best.number:
-            return Halt(True, "the model is that sparse already")
-        if best.sparsity < final - _WHOLE_WEIGHTS:
-            return Halt(False, f"every tensor keeps a weight, so {best.sparsity:.1%} sparsity is all there is")
-        return Halt(True, f"the target of {final:.0%} sparsity is reached")
+    reached = progress(best, recipe)
+    if reached >= final or (best.number and best.target >= final):
+        return _reached(best, recipe)
     failures = _failures_in_a_row(rounds)
     if failures >= stop.patience:
         return Halt(
@@ -86,15 +83,35 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
     if last.number >= recipe.max_rounds:
         return Halt(False, f"all {recipe.max_rounds} rounds are used")
     if last.number == 0:
-        share = 1 - ((1 - final) / (1 - last.sparsity)) ** (1 / recipe.prune.rounds)
+        share = 1 - ((1 - final) / (1 - reached)) ** (1 / recipe.prune.rounds)
     else:
         share = last.share if last.verdict.passed else last.share / 2
     if failures and share < stop.min_step:
         return Halt(False, f"a step under {stop.min_step:.0%} of the remaining weights is too small to retry")
-    target = 1 - (1 - best.sparsity) * (1 - share)
-    if final - target < 0.01 * (target - best.sparsity):  # what whole weights left open needs no round of its own
-        target, share = final, 1 - (1 - final) / (1 - best.sparsity)
+    target = 1 - (1 - reached) * (1 - share)
+    if final - target < 0.01 * (target - reached):  # what whole weights left open needs no round of its own
+        target, share = final, 1 - (1 - final) / (1 - reached)
     return Step(best.number, share, target)
+
+
+def progress(finished: Round, recipe: Recipe) -> float:
+    """How far a round is on the way to the target: its sparsity, or what was asked for where layers have their own.
+
+    With sparsities by layer, the target is that of the other layers; over all, another sparsity comes of it.
+    """
+    return finished.target if isinstance(recipe.prune.scope, dict) else finished.sparsity
+
+
+def _reached(best: Round, recipe: Recipe) -> Halt:
+    final, pattern = recipe.prune.target.sparsity, recipe.prune.pattern
+    if not best.number:
+        return Halt(True, "the model is that sparse already")
+    if isinstance(recipe.prune.scope, dict):
+        return Halt(True, "every layer has reached its sparsity")
+    if best.sparsity < final - _WHOLE_WEIGHTS:
+        why = f"blocks of {pattern} fall whole and every tensor keeps one" if pattern else "every tensor keeps a weight"
+        return Halt(False, f"{why}, so {best.sparsity:.1%} sparsity is all there is")
+    return Halt(True, f"the target of {final:.0%} sparsity is reached")
 
 
 def planned_targets(recipe: Recipe) -> list[float]:
@@ -105,7 +122,8 @@ def planned_targets(recipe: Recipe) -> list[float]:
 
 def best_round(rounds: Sequence[Round]) -> Round:
     """The furthest round that passed; the dense model passes by definition."""
-    return max((each for each in rounds if each.verdict.passed), key=lambda each: (each.sparsity, -each.number))
+    passed = [each for each in rounds if each.verdict.passed]
+    return max(passed, key=lambda each: (each.sparsity, each.target, -each.number))
 
 
 def _failures_in_a_row(rounds: Sequence[Round]) -> int:

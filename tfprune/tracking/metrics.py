@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from tfprune.results import Evaluation, Round
@@ -14,9 +15,7 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
     if evaluation.drop is not None:
         metrics["accuracy_drop"] = evaluation.drop
     for each in evaluation.slices:
-        name = safe_name(each.name).replace("/", "_")
-        while f"slice_accuracy/{name}" in metrics:  # names that differ only in what MLflow refuses
-            name += "_"
+        name = _unlike(metrics, safe_name(each.name).replace("/", "_"), "slice_accuracy/")
         metrics[f"slice_accuracy/{name}"] = each.accuracy
         if each.drop is not None:
             metrics[f"slice_drop/{name}"] = each.drop
@@ -32,6 +31,7 @@ def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
     return {
         **evaluation_metrics(finished.evaluation),
         "sparsity": finished.sparsity,
+        "overall_sparsity": weight.overall_sparsity,
         "nonzero": weight.nonzero,
         "compression": dense.measurement.nonzero / max(1, weight.nonzero),
         "gzipped_kb": weight.gzipped_bytes / 1000,
@@ -43,6 +43,21 @@ def safe_name(name: str) -> str:
     """A name that MLflow takes for a metric: characters and parts that it refuses become ``_``; cut at 200."""
     cleaned = re.sub(r"[^\w\-. /]", "_", name[:200]).replace("..", "._").strip("/")
     return "/".join("_" if part in ("", ".") else part for part in cleaned.split("/"))
+
+
+def safe_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters under names that MLflow takes: patterns of layers and names of slices are parts of some."""
+    safe: dict[str, Any] = {}
+    for key, value in params.items():
+        safe[_unlike(safe, safe_name(key))] = value
+    return safe
+
+
+def _unlike(taken: Mapping[str, Any], name: str, prefix: str = "") -> str:
+    """The name, or a longer one where another already has it that differs only in what MLflow refuses."""
+    while f"{prefix}{name}" in taken:
+        name += "_"
+    return name
 
 
 def flatten(content: Any, prefix: str = "") -> dict[str, Any]:

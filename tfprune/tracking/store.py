@@ -37,7 +37,7 @@ from tfprune.errors import DependencyError, StorageError, TfpruneError, Tracking
 from tfprune.recipe import Recipe, TrackSection
 from tfprune.results import Round, RunResult
 from tfprune.storage import home, replacing, sweep
-from tfprune.tracking.metrics import evaluation_metrics, flatten, round_metrics, safe_name
+from tfprune.tracking.metrics import evaluation_metrics, flatten, round_metrics, safe_name, safe_params
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
     # Errors come to us as exceptions; MLflow would print their tracebacks besides.
@@ -100,7 +100,7 @@ class Tracker:
         self._name, self._identity = name, identity
         with _speaking_of(self.uri):
             parent = self._open("workflow", name, {})
-            params = {**flatten(recipe.model_dump(mode="json", exclude_none=True)), **about}
+            params = safe_params({**flatten(recipe.model_dump(mode="json", exclude_none=True)), **about})
             known = self._client.get_run(parent).data.params
             new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
             self._client.log_batch(parent, params=new)
