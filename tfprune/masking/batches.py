@@ -68,9 +68,10 @@ class Batches:
         if not share or not _are_arrays(self.x):
             return self
         stay = int(len(tf.nest.flatten(self.x)[0]) * (1 - share))
-        parts = [tf.nest.map_structure(lambda array: array[:stay], each) for each in (self.x, self.y)]
-        weight = None if self.sample_weight is None else self.sample_weight[:stay]
-        return Batches(*parts, weight, self.batch_size)
+        x, y, sample_weight = tf.nest.map_structure(
+            lambda array: None if array is None else array[:stay], (self.x, self.y, self.sample_weight)
+        )
+        return Batches(x, y, sample_weight, self.batch_size)
 
 
 def batches_of(data: Any) -> Batches:

@@ -52,7 +52,7 @@ def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str) -> str:
 
 def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
     """The rounds of one workflow, one a line."""
-    table = Table(title=f"{name}, validation split")
+    table = Table(title=f"{name}, validation split", padding=0)  # or it is wider than a terminal
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column in ("round", "worst slice", "verdict") else "right")
     for each in rounds:
