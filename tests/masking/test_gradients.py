@@ -324,7 +324,7 @@ def test_data_that_cannot_be_read_again_is_told(dense: Callable, data: tuple) ->
     model = wrapped(dense)
     model.compile("sgd", LOSS)
     before = [weight.tobytes() for weight in model.get_weights()]
-    with pytest.raises(ImportanceError, match=r"read again: arrays, .* but got generator; give them to tfprune\.wrap"):
+    with pytest.raises(ImportanceError, match=r"read again: arrays, .* but got generator; pass data="):
         model.fit(((x, y) for x, y, _ in cut(*data)), verbose=0)
     assert [weight.tobytes() for weight in model.get_weights()] == before
     given = wrapped(dense, data=data)
@@ -336,7 +336,7 @@ def test_data_that_cannot_be_read_again_is_told(dense: Callable, data: tuple) ->
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (None, r"importance taylor needs data to compute gradients; give tfprune\.wrap\(\.\.\., data=\(x, y\)\)"),
+        (None, r"importance taylor needs data to compute gradients; pass data=\(x, y\)"),
         (np.ones((4, 8)), r"scores need labels: give data=\(x, y\)"),
         ((np.ones((4, 8)), None), "scores need labels"),
         (tf.data.Dataset.from_tensor_slices(np.ones((4, 8))).batch(2), "the data has none; give batches"),
