@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/masking.py [step] [predict] [start] [update] [--repeats N]
 
-Runs that are compared take turns within one process, and a ratio is that of two neighbours; printed are the median
-over the repeats and, behind it, the lowest and the highest. Accuracy is in masking_accuracy.py.
+Runs that are compared take turns within one process, and a ratio is that of two runs of one turn; printed are the
+median over the repeats and, behind it, the lowest and the highest. Accuracy is in masking_accuracy.py.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def test_inspect_a_recipe_a_model_and_a_wrapped_model(recorded, cli, tmp_path):
         "last",
     ]
     code, out, _ = cli("inspect", best)
-    assert "BatchNormalization" in out and "432 MACs" in out
+    assert "BatchNormalization" in out and "432 MACs" in " ".join(out.split())
     overall = 1 - found[best]["nonzero"] / found[best]["parameters"]
     assert f"60.2% of those zero, {overall:.1%} of all" in " ".join(out.split())
 

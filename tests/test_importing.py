@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfprune.errors import DataError
-from tfprune.importing import call_function, load_function
+from tfprune.importing import call_function, load_function, one_line
 
 
 def complaint(name: str) -> str:
@@ -67,3 +67,21 @@ def test_errors_on_purpose_pass_through(module) -> None:
     module("from tfprune.errors import SliceError\ndef f(): raise SliceError('mine')")
     with pytest.raises(Exception, match=r"^mine$"):
         call_function("users_own:f", "x", DataError)
+
+
+@pytest.mark.parametrize(
+    ("message", "cause"),
+    [
+        (
+            'in user code:\n\n  File "a.py", line 3, in f *\n\n    ValueError: too long\n\n\nCall arguments: x',
+            "too long",
+        ),
+        (
+            "Graph execution error:\n\nDetected at node a\n  File b\nlabel 7 is out of range\n\t [[{{node a}}]]",
+            "label 7 is out",
+        ),
+        ("plain", "plain"),
+    ],
+)
+def test_of_what_tensorflow_tells_the_cause_is_kept(message, cause):
+    assert one_line(ValueError(message)).startswith(f"ValueError: {cause}")

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfprune import recipe as recipes
-from tfprune.errors import RecipeError, TfpruneError, nearest
+from tfprune.errors import RecipeError, TfpruneError, TfpruneWarning, nearest
 
 app = typer.Typer(
     help="Prune Keras models in rounds, and see which inputs pay for it.",
@@ -282,7 +282,7 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """A warning of ours in one plain line; those of other packages as Python shows them."""
-    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+    if issubclass(category, TfpruneWarning):
         err.print(f"warning: {message}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     else:
         _shown_by_python(message, category, filename, lineno, file, line)

@@ -20,7 +20,10 @@ Every message says what was given, what was expected and what to do, in one line
 from __future__ import annotations
 
 import difflib
+import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TfpruneError(Exception):
@@ -77,6 +80,18 @@ class Interrupted(TfpruneError):
     """The user asked to stop; what was finished is kept."""
 
     exit_code = 130
+
+
+class TfpruneWarning(UserWarning):
+    """Something that is done all the same, but that the user should know."""
+
+
+def warn(text: str) -> None:
+    """Warn whoever called tfprune, at the line where they did."""
+    package, level, frame = str(Path(__file__).parent), 1, sys._getframe()
+    while frame is not None and frame.f_code.co_filename.startswith(package):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(text, TfpruneWarning, stacklevel=level)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,7 @@ def importance_of(given: str | Score, seed: int = 0) -> Importance:
         >>> importance_of(lambda weights: -weights)(np.array([2.0, -1.0])).tolist()
         [-2.0, 1.0]
     """
-    if given == "random":
+    if isinstance(given, str) and given == "random":
         return Importance("random", partial(chance, generator=np.random.default_rng(seed)), needs_gradients=False)
     if isinstance(given, str):
         if given not in IMPORTANCES:
@@ -144,7 +144,6 @@ def importance_of(given: str | Score, seed: int = 0) -> Importance:
     return Importance(getattr(given, "__qualname__", repr(given)), given, _arguments(given) == 2)
 
 
-@cache
 def _arguments(function: Callable[..., Any]) -> int:
     """How many positional arguments a function must be given; -1 where Python does not know."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,19 @@ def call(function: Callable[..., Any], where: str, error: type[TfpruneError], *a
 
 def one_line(error: BaseException) -> str:
     """Return an exception as ``Type: message`` in one line of at most 200 characters."""
-    text = " ".join(f"{type(error).__name__}: {str(error) or 'no message'}".split())
+    text = " ".join(f"{type(error).__name__}: {_cause(str(error)) or 'no message'}".split())
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _cause(message: str) -> str:
+    """What TensorFlow says went wrong, without the way there, which it tells first."""
+    if "in user code:" in message:
+        causes = re.findall(r"^\s*\w+(?:Error|Exception): (.+)", message, re.MULTILINE)
+        return causes[-1] if causes else message
+    if message.startswith("Graph execution error"):
+        before = message.partition("[[")[0].strip().splitlines()
+        return before[-1].strip()
+    return message
 
 
 @contextmanager

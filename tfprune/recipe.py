@@ -535,6 +535,12 @@ class Recipe(Section):
             raise ValueError("prune.rewind_to_epoch leaves weights to be trained, but finetune.epochs is 0")
         return self
 
+    @model_validator(mode="after")
+    def _can_regrow(self) -> Self:
+        if self.prune.regrow and self.finetune.epochs == 0:
+            raise ValueError("prune.regrow needs training for what grows, but finetune.epochs is 0")
+        return self
+
     @property
     def finetune_epochs(self) -> int:
         """Epochs of fine-tuning a round."""

@@ -332,6 +332,8 @@ def test_the_cut_of_more_than_a_chunk_and_of_strides() -> None:
 
 # ----------------------------------------------------------------------------------- limits of the global scope
 
+LOW_HIGH = (("low", 1), ("high", 1001))
+
 
 @PROPERTY
 @given(
@@ -350,12 +352,18 @@ def test_floor_and_ceiling_hold_in_every_tensor(
     least = most = 0
     for mask, tensor in zip(masks, problem.tensors, strict=True):
         units, earlier, hardest = mask.size // unit, zeros(tensor.mask) // unit, may_fall(tensor, pattern) // unit
-        low = max(earlier, min(math.floor(floor * problem.progress * units), hardest))
-        high = max(earlier, min(math.floor(ceiling * units), hardest))
+        low = max(earlier, min(math.floor(floor * problem.progress * units + 1e-6), hardest))
+        high = max(earlier, min(math.floor(ceiling * units + 1e-6), hardest))
         assert low <= zeros(mask) / unit <= max(low, high)
         least, most = least + low * unit, most + max(low, high) * unit
     wanted = problem.sparsity * sum(mask.size for mask in masks)
     assert abs(zeros(*masks) - max(least, min(wanted, most))) <= unit / 2
+
+
+def test_a_floor_of_29_percent_is_29_of_100() -> None:
+    tensors = [Tensor(name, np.arange(start, start + 100, dtype=np.float32), np.ones(100)) for name, start in LOW_HIGH]
+    masks = list(next_masks(tensors, Selection(scope="global", floor=0.29), 0.4))
+    assert [zeros(mask) for mask in masks] == [51, 29]  # 0.29 * 100 is 28.999…
 
 
 def test_a_floor_and_a_ceiling_by_hand() -> None:

@@ -27,9 +27,9 @@ HALF = tfprune.ConstantSparsity(final_sparsity=0.5)
         (None, Pattern, 1.0, 1),
         ("element", Pattern, 1.0, 1),
         ("2:4", NOfM(2, 4), 0.5, 1),
-        (" 1 : 16 ", NOfM(1, 16), 0.9375, 1),
+        ("1:16", NOfM(1, 16), 0.9375, 1),
         ("1x4", Block(1, 4), 1.0, 4),
-        ("16X2", Block(16, 2), 1.0, 32),
+        ("16x2", Block(16, 2), 1.0, 32),
     ],
 )
 def test_patterns_are_read(text: str | None, expected: object, most: float, unit: int) -> None:

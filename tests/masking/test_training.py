@@ -13,6 +13,7 @@ import tfprune
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError
 from tfprune.masking.masked import masked_layers, masked_variables
+from tfprune.masking.optimizer import memories
 from tfprune.masking.pruner import pruner_of, sparsity_of
 from tfprune.masking.wrap import retarget, strip, wrap
 from tfprune.models.clone import with_precision
@@ -462,3 +463,64 @@ def test_others_may_stop_training_before_the_final_sparsity(dense: Callable, dat
     stop = [keras.callbacks.EarlyStopping("loss", patience=5), keras.callbacks.TerminateOnNaN()]
     history = fit(model, data, 5, sample_weight=np.full(len(data[1]), np.nan), callbacks=stop)
     assert len(history["loss"]) == 1
+
+
+# ------------------------------------------------------------------------------------------- goals set on the way
+
+
+def shares(model: keras.Model) -> list[float]:
+    return [float((mask == 0).mean()) for mask in masks(model)]
+
+
+def test_a_loaded_model_takes_a_new_scope_of_a_finished_schedule(tmp_path: Path, dense: Callable, data: tuple) -> None:
+    model = compiled(wrap(dense(), tfprune.ConstantSparsity(final_sparsity=0.5)))
+    fit(model, data, 1)
+    loaded = tfprune.load(tfprune.save(model, tmp_path / "half.keras"))
+    for each in (model, loaded):
+        tfprune.retarget(each, scope={"hidden": 0.75})
+        fit(each, data, 1)
+        assert shares(each) == [0.75, 0.5]
+
+
+def test_a_goal_set_between_two_epochs_counts_at_once(dense: Callable, data: tuple) -> None:
+    class Aim(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+            if epoch == 0:
+                tfprune.retarget(self.model, tfprune.ConstantSparsity(final_sparsity=0.75))
+
+    model = compiled(wrap(dense(), tfprune.ConstantSparsity(final_sparsity=0.5)))
+    fit(model, data, 2, callbacks=[Aim()])
+    assert shares(model) == [0.75, 0.75]
+
+
+def test_training_by_another_fit_is_told_when_stripped(dense: Callable, data: tuple) -> None:
+    model = wrap(dense(), tfprune.ConstantSparsity(final_sparsity=0.5))
+    around = keras.Sequential([keras.layers.InputLayer(8), model])
+    around.compile("sgd", LOSS)
+    around.fit(*data, verbose=0)
+    with pytest.warns(UserWarning, match="nothing is pruned: masks follow their schedule in the `fit`") as told:
+        tfprune.strip(model)
+    assert told[0].filename == __file__
+
+
+def test_what_grows_last_would_stay_zero_so_nothing_does(dense: Callable, data: tuple) -> None:
+    model = compiled(wrap(dense(), polynomial(end=4), regrow=0.3))
+    fit(model, data, 1)
+    assert shares(model) == [0.75, 0.75]
+    assert all(np.array_equal(weight.numpy() != 0, mask.numpy() != 0) for weight, mask in masked_variables(model))
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adadelta, keras.optimizers.legacy.Adadelta])
+def test_adadelta_remembers_nothing_of_what_fell(optimizer: type, dense: Callable, data: tuple) -> None:
+    model = wrap(dense(), tfprune.ConstantSparsity(final_sparsity=0.5, begin_step=2))
+    model.compile(optimizer(1.0), LOSS)
+    fit(model, data, 1)
+    for weight, mask in masked_variables(model):
+        slots = list(memories(model.optimizer, weight))
+        assert len(slots) == 2
+        assert not any(slot.numpy()[mask.numpy() == 0].any() for slot in slots)
+
+
+def test_weights_of_bfloat16_are_scored() -> None:
+    model = keras.Sequential([layers.Dense(8, input_shape=(4,), dtype="bfloat16"), layers.Dense(2, dtype="bfloat16")])
+    assert tfprune.measure(tfprune.prune(model, 0.5)).sparsity == 0.5

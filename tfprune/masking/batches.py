@@ -38,11 +38,22 @@ class Batches:
         Raises:
             ImportanceError: nothing that can be read again, or no labels.
         """
+        self.check()
         if isinstance(self.x, tf.data.Dataset | keras.utils.Sequence):
             # A Sequence is indexed: iterating over one never ends.
             source = self.x if isinstance(self.x, tf.data.Dataset) else map(self.x.__getitem__, range(len(self.x)))
             for each in islice(source, count):
                 yield _labelled(each)
+            return
+        whole = (self.x, self.y, self.sample_weight)
+        order = np.random.default_rng(seed).permutation(len(tf.nest.flatten(self.x)[0]))[: count * self.batch_size]
+        for start in range(0, order.size, self.batch_size):
+            rows = order[start : start + self.batch_size]
+            yield tf.nest.map_structure(lambda array, rows=rows: None if array is None else _take(array, rows), whole)
+
+    def check(self) -> None:
+        """Raise an ImportanceError for what cannot be read again or has no labels, as far as that can be seen."""
+        if isinstance(self.x, tf.data.Dataset | keras.utils.Sequence):
             return
         if not _are_arrays(self.x):
             raise ImportanceError(
@@ -51,17 +62,12 @@ class Batches:
             )
         if self.y is None:
             raise ImportanceError("scores need labels: give data=(x, y), or a tf.data.Dataset of (x, y)")
-        whole = (self.x, self.y, self.sample_weight)
-        given = [each for each in tf.nest.flatten(whole) if each is not None]
+        given = [each for each in tf.nest.flatten((self.x, self.y, self.sample_weight)) if each is not None]
         if not _are_arrays(given) or len({len(each) for each in given}) > 1:
             raise ImportanceError(
                 "scores need arrays of as many labels, and sample weights, as examples, but got "
                 + ", ".join(f"{type(each).__name__}{list(getattr(each, 'shape', ()))}" for each in given[:4])
             )
-        order = np.random.default_rng(seed).permutation(len(given[0]))[: count * self.batch_size]
-        for start in range(0, order.size, self.batch_size):
-            rows = order[start : start + self.batch_size]
-            yield tf.nest.map_structure(lambda array, rows=rows: None if array is None else _take(array, rows), whole)
 
     def without_last(self, share: float) -> Batches:
         """The same without the last share of arrays, which is what `fit` holds back for validation."""
@@ -75,12 +81,14 @@ class Batches:
 
 
 def batches_of(data: Any) -> Batches:
-    """Take what a user calls data: a tf.data.Dataset, a Sequence, or arrays as (x, y) or (x, y, sample_weight)."""
-    if isinstance(data, Batches):
-        return data
-    if isinstance(data, tuple) and 2 <= len(data) <= 3:
-        return Batches(*data)
-    return Batches(data)
+    """Take what a user calls data: a tf.data.Dataset, a Sequence, or arrays as (x, y) or (x, y, sample_weight).
+
+    Raises:
+        ImportanceError: nothing of these.
+    """
+    batches = Batches(*data) if isinstance(data, tuple) and 2 <= len(data) <= 3 else Batches(data)
+    batches.check()
+    return batches
 
 
 def _labelled(batch: Any) -> Batch:

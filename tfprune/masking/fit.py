@@ -6,6 +6,7 @@ final sparsity is nearly always the most accurate one. So a wrapped model's own 
 
 from __future__ import annotations
 
+from functools import wraps
 from inspect import signature
 from types import MethodType
 from typing import Any
@@ -67,6 +68,7 @@ def order_callbacks(given: Any) -> list[keras.callbacks.Callback]:
 def keep_masks_in_fit(model: keras.Model) -> keras.Model:
     """Give a wrapped model a `fit` that updates its masks, with or without `tfprune.callbacks`."""
 
+    @wraps(type(model).fit)
     def fit(self: keras.Model, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         _check_optimizer(self)
         given = signature(type(self).fit).bind(self, *args, **kwargs)
@@ -82,6 +84,7 @@ def keep_masks_in_fit(model: keras.Model) -> keras.Model:
         finally:
             pruner.fit_data = None
 
+    pruner_of(model)  # it knows what has been done by now
     model.fit = MethodType(fit, model)
     return model
 

@@ -10,6 +10,7 @@ import numpy as np
 from tfprune.backend import keras, tf
 from tfprune.errors import ImportanceError, TrainingError
 from tfprune.importance import Importance
+from tfprune.importing import call
 from tfprune.masking.batches import Batch
 
 _FLOAT16_SCALES = 1024.0, 1.0, 1 / 1024  # of the loss: small gradients would vanish, great ones overflow
@@ -41,13 +42,13 @@ class Gradients:
             raise no_loss
         if loss is not self._loss:  # compiled anew since it was traced
             self._of, self._loss = tf.function(self._of_replicas, reduce_retracing=True), loss
-        weights = [weight.numpy() for weight in self._weights]
+        weights = [weight.numpy().astype(np.float32, copy=False) for weight in self._weights]
         sums = [[np.zeros(weight.shape, np.float32) for weight in weights] for _ in kinds]
         state = {id(each): each.numpy() for metric in self._model.metrics for each in metric.variables}
         count = 0
         for batch in batches:
             count += 1
-            gradients = self._of_one(batch)
+            gradients = call(self._of_one, f"importance {kinds[0].name}: the model on its data", ImportanceError, batch)
             if not gradients:
                 raise no_loss
             for place, (weight, values, name) in enumerate(zip(weights, gradients, self._names, strict=True)):
@@ -70,7 +71,7 @@ class Gradients:
 
     def _of_one(self, batch: Batch) -> list[np.ndarray]:
         for scale in self._scales:
-            gradients = [each.numpy() / scale for each in self._of(*batch, tf.constant(scale))]
+            gradients = [each.numpy().astype(np.float32) / scale for each in self._of(*batch, tf.constant(scale))]
             if all(np.isfinite(each).all() for each in gradients):
                 break
         return gradients

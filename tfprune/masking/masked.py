@@ -4,7 +4,7 @@ TF-MOT's wrapper decides on masks inside the training graph and multiplies the w
 pass, also under autocast, where that rounds master weights to 16 bits. `Masked` keeps its variables (mask,
 threshold, step) and its place in a model, but masks come from outside (`pruner.py`) and weights are held at
 zero by a variable constraint: the optimizer applies it to the float32 master weight after each step, so
-whoever looks at a weight, at any time, sees it masked.
+whoever looks at a weight in training sees it masked.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _name_of(score: Callable[..., Any]) -> str:
 def _forgotten(name: str) -> Callable[..., Any]:
     """In place of a user's score that a file can only name."""
 
-    def score(weights: Any, gradients: Any) -> Any:
+    def score(weights: Any) -> Any:
         raise ImportanceError(
             f"importance {name!r} is a function of your own, which a file does not hold; give it again with "
             "tfprune.retarget(model, importance=...), or register it with keras.utils.register_keras_serializable"

@@ -19,6 +19,7 @@ from tfprune.masking.selection import Selection
 Arrays = list[np.ndarray]
 _CHUNK = 1 << 18
 _FEW = 1 << 20
+_ROUNDING = 1e-6  # of a unit
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def _make_comparable(ranks: np.ndarray, selection: Selection, progress: float) -
         mean /= max(1, np.count_nonzero(np.isfinite(flat)))
         if mean > 0:
             np.divide(flat, mean, out=flat, casting="same_kind")
-    least = math.floor(selection.floor * progress * flat.size)
-    most = math.floor(selection.ceiling * flat.size)
+    least = math.floor(selection.floor * progress * flat.size + _ROUNDING)
+    most = math.floor(selection.ceiling * flat.size + _ROUNDING)
     if least:
         low = np.argpartition(flat, least - 1)[:least]
         flat[low] = np.where(np.isposinf(flat[low]), np.inf, -np.inf)

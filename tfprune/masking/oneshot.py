@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
-from tfprune.errors import ImportanceError, ScheduleError
+from tfprune.errors import DataError, ImportanceError, ScheduleError, warn
 from tfprune.importance import Score, importance_of
+from tfprune.importing import call
 from tfprune.masking.batches import Batches, batches_of
 from tfprune.masking.pruner import pruner_of
 from tfprune.masking.schedule import ConstantSparsity
 from tfprune.masking.selection import Scope, Selection
-from tfprune.masking.wrap import strip, wrap_with
+from tfprune.masking.wrap import unwrap, wrap_with
 
-_EXAMPLES = 10_000  # half a point of accuracy, at most, hangs on which ones
+_EXAMPLES = 10_000
+_ON_DATA = "prune: the model on its data"
 
 
 def prune(
@@ -39,7 +40,8 @@ def prune(
 ) -> keras.Model:
     """Return a plain copy of a model with a share of its weights set to zero at once, without training.
 
-    It warns what became of the model: its accuracy on `data`, if there is any (of at most 10,000 examples; where the
+    It warns what became of the model: its accuracy on `data`, if there is any (of at most 10,000
+    examples, of a Dataset the first ones; where the
     outputs are no class scores, or the labels no class indices, the loss that the model is compiled with).
 
     Args:
@@ -65,6 +67,7 @@ def prune(
         ImportanceError: an unknown score, or one without the data, the labels or the loss that it needs.
         SelectionError: a scope, pattern or limit that cannot be.
         TrainingError: weights or gradients that are not finite.
+        DataError: the model cannot be evaluated on `data`.
 
     Warns:
         UserWarning: always: accuracy before and after, or that it is unknown.
@@ -105,15 +108,15 @@ def prune(
             "one; call model.compile(loss=...) first"
         )
     examples = None if data is None else batches_of(data)
-    before = None if examples is None else _quality(wrapped, examples, seed)
+    before = None if examples is None else call(_quality, _ON_DATA, DataError, wrapped, examples, seed)
     pruner_of(wrapped).update(sparsity)
     after = None if examples is None else _quality(wrapped, examples, seed)
     if before is None or after is None:
         told = "its accuracy is unknown; evaluate it, and fine-tune it or prune less"
     else:
         told = f"{after}, {before.value} before; fine-tune it, or prune less"
-    warnings.warn(f"pruned without training: {told}", stacklevel=2)
-    return strip(wrapped)
+    warn(f"pruned without training: {told}")
+    return unwrap(wrapped)
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,13 @@ def memories(optimizer: Any, weight: tf.Variable) -> Iterator[tf.Variable]:
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     if isinstance(inner, keras.optimizers.legacy.Optimizer):
         slots = inner._slots.get(getattr(weight, "_unique_id", None), {})  # a frozen weight has none
-        yield from (slot for name, slot in slots.items() if "accum" not in name)
+        yield from (slot for name, slot in slots.items() if "accumulator" not in name)
         return
     index = getattr(inner, "_index_dict", {}).get(inner._var_key(weight)) if hasattr(inner, "_var_key") else None
     if index is None:  # not built yet
         return
     for name, held in vars(inner).items():
-        if isinstance(held, list) and "accum" not in name and index < len(held):
+        if isinstance(held, list) and "accumulator" not in name and index < len(held):
             each = held[index]
             if isinstance(each, tf.Variable) and each.shape == weight.shape and each is not weight:
                 yield each

@@ -123,7 +123,7 @@ def pattern_of(text: str | None) -> Pattern:
     """
     if text is None or text == "element":
         return Pattern()
-    match = re.fullmatch(r"\s*([1-9]\d*)\s*([:xX])\s*([1-9]\d*)\s*", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"([1-9]\d*)([:x])([1-9]\d*)", text) if isinstance(text, str) else None
     if match is None:
         raise SelectionError(f"pattern must be 'element', N:M such as '2:4', or AxB such as '1x4', but got {text!r}")
     first, second = int(match[1]), int(match[3])

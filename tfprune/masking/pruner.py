@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,18 +55,20 @@ class Pruner:
         """Which weights fall."""
         return self.layers[0].selection
 
-    def update(self, sparsity: float) -> None:
+    def update(self, sparsity: float, regrow: bool = True) -> None:
         """Prune to a sparsity.
 
         Args:
             sparsity: share of zeros to reach, in [0, 1); earlier zeros stay zero unless the selection regrows.
+            regrow: False prunes only, whatever the selection says.
 
         Raises:
             ImportanceError: a score without the data it needs, or that gives no usable numbers.
             TrainingError: weights or gradients that are not finite; the masks stay as they were.
         """
         final = self.schedule.final_sparsity
-        masks = next_masks(self._tensors(), self.selection, sparsity, min(1.0, sparsity / final) if final else 1.0)
+        selection = self.selection if regrow else replace(self.selection, regrow=0.0)
+        masks = next_masks(self._tensors(selection), selection, sparsity, min(1.0, sparsity / final) if final else 1.0)
         self._assign(list(masks))
         self.goal = self.schedule, self.selection
 
@@ -73,8 +76,7 @@ class Pruner:
         """Share of the prunable weights that the masks hold at zero, in [0, 1]."""
         return sparsity_of(self.layers)
 
-    def _tensors(self) -> Iterator[Tensor]:
-        selection = self.selection
+    def _tensors(self, selection: Selection) -> Iterator[Tensor]:
         importance = importance_of(selection.importance, selection.seed)
         growth: Sequence[np.ndarray | None] = [None] * len(self._weights)
         by_gradient = [importance] if importance.needs_gradients else []
@@ -107,7 +109,7 @@ class Pruner:
 
     def _finite(self, weights: list[tf.Tensor]) -> Iterator[np.ndarray]:
         for weight, name in zip(weights, self._names, strict=True):
-            values = weight.numpy()
+            values = weight.numpy().astype(np.float32, copy=False)
             if not np.isfinite(values).all():
                 raise TrainingError(
                     f"the weights of layer {name!r} are not finite; lower the learning rate, or check the data"

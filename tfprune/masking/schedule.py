@@ -458,7 +458,7 @@ def _check_sparsity(**given: float) -> None:
     for name, value in given.items():
         if not (_is_number(value) and 0 <= value < 1):
             raise ScheduleError(
-                f"{name} must be a number in [0, 1), but got {name}={value!r}; 1 would leave no weight at all"
+                f"{name} must be a number in [0, 1), but got {name}={value!r}; it is a share, 0.9 for 90%"
             )
 
 

@@ -49,6 +49,8 @@ class Selection:
 
     def __post_init__(self) -> None:
         importance_of(self.importance)
+        if not isinstance(self.normalize, bool):
+            raise SelectionError(f"normalize must be True or False, but got normalize={self.normalize!r}")
         pattern_of(self.pattern)
         for name, least in (("batches", 1), ("seed", 0)):
             value = getattr(self, name)
@@ -61,9 +63,9 @@ class Selection:
             raise SelectionError(f"floor must lie under ceiling, but got floor={self.floor}, ceiling={self.ceiling}")
         if self.regrow and (self.floor > 0 or self.ceiling < 1):
             raise SelectionError("regrow does not go with floor or ceiling, which regrown weights would pass")
+        self._check_scope()
         if self.scope == "erk" and isinstance(pattern_of(self.pattern), NOfM):
             raise SelectionError(f"scope 'erk' does not go with pattern {self.pattern!r}, the same for every layer")
-        self._check_scope()
 
     def _check_scope(self) -> None:
         if isinstance(self.scope, Mapping):
@@ -71,8 +73,10 @@ class Selection:
             if not self.scope:
                 raise SelectionError("scope: expected sparsities by layer name, but got an empty mapping")
             for name, value in self.scope.items():
+                if not isinstance(name, str):
+                    raise SelectionError(f"scope: expected layer names or patterns as keys, but got {name!r}")
                 _check_share(f"scope[{name!r}]", value, 0 <= value < 1 if _is_number(value) else False, "in [0, 1)")
-        elif self.scope not in SCOPES:
+        elif not isinstance(self.scope, str) or self.scope not in SCOPES:
             raise SelectionError(
                 f"scope must be one of {', '.join(SCOPES)}, or sparsities by layer name, but got {self.scope!r}"
                 f"{nearest(self.scope, SCOPES)}"

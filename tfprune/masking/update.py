@@ -29,6 +29,8 @@ class MaskUpdate(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         # Not when training begins: there others still look at the dense model, or restore a later one.
         self._step = int(self._variable.numpy())
+        if self._schedule != self._pruner.schedule:  # another goal was set between two epochs
+            self._schedule, self._done = self._pruner.schedule, None
         if self._step >= 0 and self._done is None and self._pruner.goal == (self._schedule, self._pruner.selection):
             self._done = self._schedule.update_at(self._step)  # in an earlier fit; again, regrowth would change more
         self._follow(max(0, self._step))
@@ -52,7 +54,8 @@ class MaskUpdate(keras.callbacks.Callback):
     def _follow(self, step: int) -> None:
         due = self._schedule.update_at(step)
         if due is not None and due != self._done:
-            self._pruner.update(self._schedule.sparsity(due))
+            # What grows in the last update would stay zero.
+            self._pruner.update(self._schedule.sparsity(due), regrow=due < self._schedule.last_step)
             self._done = due
         self._step = step
         self._variable.assign(step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras
-from tfprune.errors import ModelError, ScheduleError, SelectionError, nearest
+from tfprune.errors import ModelError, ScheduleError, SelectionError, nearest, warn
 from tfprune.importance import Score
 from tfprune.masking.batches import batches_of
 from tfprune.masking.fit import keep_masks_in_fit
 from tfprune.masking.masked import HeldSchedule, Masked, masked_layers
 from tfprune.masking.patterns import pattern_of
-from tfprune.masking.pruner import pruner_of
+from tfprune.masking.pruner import pruner_of, sparsity_of
 from tfprune.masking.schedule import Schedule
 from tfprune.masking.selection import Scope, Selection
 from tfprune.models.clone import clone, copy_weights, leaves
@@ -60,13 +59,15 @@ def wrap(
         pattern: where zeros may lie: anywhere (None); ``2:4`` and any other N:M, at least N of every M inputs stay,
             for sparse tensor cores; ``1x4`` and any other block of inputs by outputs.
         data: (x, y), (x, y, sample_weight), a batched tf.data.Dataset or a keras.utils.Sequence, for scores that need
-            gradients; by default what `fit` is given, where that can be read again.
-        batches: how many batches of it each update looks at; of arrays, batches of 32.
+            gradients; by default what `fit` is given, where that can be read again. Class weights do not count, and
+            a file does not hold the data: a loaded model takes that of its `fit`.
+        batches: how many batches of it each update looks at; of arrays given here, batches of 32.
         floor: least final sparsity of any tensor in the global scope, in [0, 1).
         ceiling: greatest final sparsity of any tensor in the global scope, in (0, 1].
         normalize: in the global scope, divide a tensor's scores by their mean first.
-        regrow: share of the surviving weights, in [0, 1), that each update prunes beyond the schedule and lets grow
-            anew, from zero, where gradients are largest (RigL, Evci et al. 2020). By default a zero stays a zero.
+        regrow: share of the surviving weights, in [0, 1), that each update but the schedule's last prunes beyond it and
+            lets grow where gradients are largest (RigL, Evci et al. 2020), from zero, or from its value where a weight
+            fell in that very update. By default a zero stays a zero.
         seed: of ties, of the order in which arrays are read, and of the random score.
 
     Returns:
@@ -157,6 +158,14 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [layer.name for layer in tfprune.strip(pruned).layers]
         ['scores']
     """
+    layers = masked_layers(model)
+    if layers:
+        _warn_if_unfinished(layers)
+    return unwrap(model)
+
+
+def unwrap(model: keras.Model) -> keras.Model:
+    """`strip` without a word about what is not pruned yet."""
     pairs: list[tuple[Masked, keras.layers.Layer]] = []
 
     def drop_mask(layer: keras.layers.Layer) -> keras.layers.Layer | None:
@@ -166,8 +175,6 @@ def strip(model: keras.Model) -> keras.Model:
         return pairs[-1][1]
 
     stripped = clone(model, drop_mask)
-    if pairs:
-        _warn_if_unfinished(pairs[0][0])
     for source, target in pairs:
         copy_weights(source.layer, target)
         masks = {id(weight): mask.numpy() for weight, mask, _ in source.pruning_vars}
@@ -185,6 +192,8 @@ _KEEP: Any = object()
 
 def retarget(model: keras.Model, schedule: Schedule | None = None, *, data: Any = _KEEP, **changes: Any) -> None:
     """Give a wrapped model another goal; masks stay, and nothing is traced or compiled anew.
+
+    Zeros stay too: a goal below what is pruned already changes nothing. Call it between two fits, or two epochs.
 
     Args:
         model: made by `wrap`; changed in place.
@@ -263,15 +272,16 @@ def _hold_zeros(layer: Masked) -> None:
             mask.assign(kept.astype(np.float32))
 
 
-def _warn_if_unfinished(first: Masked) -> None:
+def _warn_if_unfinished(layers: Sequence[Masked]) -> None:
     """The first wrapped layer keeps the step; -1 says that no training has begun."""
-    step, last = int(first.pruning_step.numpy()), first.schedule.last_step
+    step, last = int(layers[0].pruning_step.numpy()), layers[0].schedule.last_step
     if 0 <= step < last:
-        warnings.warn(
+        warn(
             f"training ended at step {step} of a schedule that ends at step {last}: the final sparsity is not reached; "
-            "train longer, or end the schedule earlier",
-            stacklevel=3,
+            "train longer, or end the schedule earlier"
         )
+    elif step < 0 and layers[0].schedule.final_sparsity and not sparsity_of(layers):
+        warn("nothing is pruned: masks follow their schedule in the `fit` of the model that tfprune.wrap returned")
 
 
 def check_prunable(
@@ -295,6 +305,9 @@ def check_prunable(
 
 
 def _choose(model: keras.Model, patterns: Sequence[str] | None) -> list[keras.layers.Layer]:
+    given = patterns and isinstance(patterns, list | tuple) and all(isinstance(each, str) for each in patterns)
+    if patterns is not None and not given:
+        raise ModelError(f"layers: expected a list of names or patterns, such as ['conv*'], but got {patterns!r}")
     candidates = leaves(model)
     for pattern in patterns or ():
         if not any(fnmatchcase(layer.name, pattern) for layer in candidates):
@@ -321,7 +334,7 @@ def _without_misfits(
     named = [layer.name for layer in chosen if layer not in fitting and layer.name in (patterns or ())]
     if named or not fitting:
         raise SelectionError(f"{told}; choose another pattern, or other layers")
-    warnings.warn(f"{told}; left dense", stacklevel=4)
+    warn(f"{told}; left dense")
     return fitting
 
 

@@ -78,9 +78,10 @@ def slices_table(title: str, columns: Sequence[tuple[str, Sequence[SliceScore]]]
 
 def layers_table(measurement: Measurement) -> Table:
     """Layers of a model: what they hold, what they cost, what can be pruned and why the rest cannot."""
-    table = Table(caption="layers without weights and without multiplications are left out")
-    for column in ("layer", "kind", "output", "parameters", "MACs", "pruned, or why not"):
-        table.add_column(column, justify="right" if column in ("output", "parameters", "MACs") else "left")
+    table = Table(caption="layers without weights and without multiplications are left out", padding=0)
+    for column in ("layer", "kind", "output", "parameters", "MACs"):
+        table.add_column(column, justify="left" if column in ("layer", "kind") else "right", overflow="fold")
+    table.add_column("pruned, or why not", ratio=1, overflow="fold")
     for each in measurement.layers:
         if each.parameters or each.macs:
             shape = "x".join("?" if size is None else str(size) for size in each.output_shape)

@@ -84,7 +84,7 @@ class Workflow:
     def restore_rewind(self, model: keras.Model) -> None:
         """Set a dense model to the weights that rounds are rewound to."""
         with _arrays(self._rewind) as arrays:
-            _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
+            set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
 
     def keep_round(self, number: int, model: keras.Model) -> None:
         """Write the weights of a finished round."""
@@ -93,7 +93,7 @@ class Workflow:
     def restore_round(self, number: int, model: keras.Model) -> None:
         """Set a model to the weights of a finished round."""
         with _arrays(self._round(number)) as arrays:
-            _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
+            set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
 
     def keep_progress(self, stretch: str, model: keras.Model, history: History) -> None:
         """Write weights, optimizer and history after an epoch of a stretch (``dense``, ``r01`` …)."""
@@ -111,9 +111,9 @@ class Workflow:
             about = json.loads(str(arrays["about"]))
             if about["stretch"] != stretch:
                 return []
-            _set(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
+            set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
             optimizer = optimizer_state(model)
-            _set(optimizer, [arrays[f"o{index}"] for index in range(len(optimizer))])
+            set_variables(optimizer, [arrays[f"o{index}"] for index in range(len(optimizer))])
             return about["history"]
 
     def close(self) -> None:
@@ -266,6 +266,7 @@ def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
         np.savez(file, **arrays)
 
 
-def _set(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+def set_variables(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Set variables one by one."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

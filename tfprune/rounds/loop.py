@@ -13,12 +13,12 @@ import numpy as np
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
 from tfprune.data.splits import Data, Split
-from tfprune.errors import TrainingError
+from tfprune.errors import TfpruneWarning, TrainingError, warn
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.pruner import pruner_of, sparsity_of
 from tfprune.masking.schedule import ConstantSparsity, Schedule, round_schedule
 from tfprune.masking.selection import Selection
-from tfprune.masking.wrap import retarget, strip, wrap_with
+from tfprune.masking.wrap import retarget, unwrap, wrap_with
 from tfprune.models.clone import with_precision
 from tfprune.models.files import save
 from tfprune.recipe import Recipe
@@ -108,7 +108,7 @@ class Loop:
             # Shuffled, as a source may be sorted by class; of epoch 0, the order follows from the seed alone.
             data = train.epoch(self.recipe.train.batch_size, seed=self.recipe.seed, epoch=0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of layers left dense: told before training
+            warnings.simplefilter("ignore", TfpruneWarning)  # of layers left dense: told before training
             return wrap_with(
                 dense,
                 ConstantSparsity(final_sparsity=final),
@@ -144,7 +144,6 @@ class Loop:
         if early is not None or not epochs:
             pruner_of(pruned).update(pruner_of(pruned).schedule.final_sparsity)
         if early is not None:
-            fresh.restore_optimizer(pruned)
             rewind(pruned, early)
         history: History = []
         if epochs:
@@ -272,7 +271,7 @@ class Loop:
     # --- small things
 
     def _plain(self, model: keras.Model) -> keras.Model:
-        plain = strip(model)
+        plain = unwrap(model)
         return plain if self.recipe.precision == "float32" else with_precision(plain, "float32")
 
     def _answers(self, model: keras.Model, split: Split) -> Answers:
@@ -286,10 +285,9 @@ class Loop:
     def _warn_if_untrained(self, best: Round) -> None:
         if not self.recipe.finetune_epochs and best.number:
             after, before = best.evaluation.accuracy, self.ledger.rounds[0].evaluation.accuracy
-            warnings.warn(
+            warn(
                 f"pruned without training: accuracy {after:.1%}, {before:.1%} before, on the validation part; "
-                "fine-tune it, or prune less",
-                stacklevel=6,
+                "fine-tune it, or prune less"
             )
 
 

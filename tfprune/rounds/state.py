@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from tfprune.backend import keras
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.schedule import FrozenMasks
 from tfprune.masking.wrap import retarget
-from tfprune.rounds.checkpoint import optimizer_state
+from tfprune.rounds.checkpoint import optimizer_state, set_variables
 
 
 class State:
@@ -23,12 +22,8 @@ class State:
 
     def restore(self, model: keras.Model) -> None:
         """Set all of a model."""
-        _set(model.weights, self._weights)
-        self.restore_optimizer(model)
-
-    def restore_optimizer(self, model: keras.Model) -> None:
-        """Make a model's optimizer forget what it has learned."""
-        _set(optimizer_state(model), self._optimizer)
+        set_variables(model.weights, self._weights)
+        set_variables(optimizer_state(model), self._optimizer)
 
 
 def rewind(pruned: keras.Model, early: Sequence[np.ndarray]) -> None:
@@ -47,8 +42,3 @@ def rewind(pruned: keras.Model, early: Sequence[np.ndarray]) -> None:
         if id(variable) not in own:
             variable.assign(value if mask is None else np.where(mask == 0, np.float32(0), value))
     retarget(pruned, FrozenMasks())
-
-
-def _set(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
