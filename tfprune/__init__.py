@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfprune.cost.measure import measure
+    from tfprune.masking.decay import CosineDecay, ExponentialDecay, LinearDecay, PolynomialDecay
     from tfprune.masking.files import load
     from tfprune.masking.oneshot import prune
-    from tfprune.masking.schedule import (
-        ConstantSparsity,
-        CosineDecay,
-        ExponentialDecay,
-        FrozenMasks,
-        LinearDecay,
-        PolynomialDecay,
-        StepSparsity,
-    )
+    from tfprune.masking.schedule import ConstantSparsity, FrozenMasks, StepSparsity
     from tfprune.masking.wrap import retarget, strip, wrap
     from tfprune.models.files import save
     from tfprune.rounds.callbacks import callbacks
@@ -35,11 +28,11 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "ConstantSparsity": "tfprune.masking.schedule",
-    "CosineDecay": "tfprune.masking.schedule",
-    "ExponentialDecay": "tfprune.masking.schedule",
+    "CosineDecay": "tfprune.masking.decay",
+    "ExponentialDecay": "tfprune.masking.decay",
     "FrozenMasks": "tfprune.masking.schedule",
-    "LinearDecay": "tfprune.masking.schedule",
-    "PolynomialDecay": "tfprune.masking.schedule",
+    "LinearDecay": "tfprune.masking.decay",
+    "PolynomialDecay": "tfprune.masking.decay",
     "StepSparsity": "tfprune.masking.schedule",
     "callbacks": "tfprune.rounds.callbacks",
     "evaluate": "tfprune.slices.evaluate",

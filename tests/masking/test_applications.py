@@ -35,6 +35,7 @@ def test_all_of_them_are_here() -> None:
     "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.full) for name in application_names()]
 )
 def test_is_wrapped_trained_and_stripped(name: str) -> None:
+    keras.utils.set_random_seed(0)
     size = LEAST.get(name, 32)
     model = getattr(keras.applications, name)(weights=None, classes=10, input_shape=(size, size, 3))
     x = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype(np.float32)

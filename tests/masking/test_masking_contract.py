@@ -16,7 +16,7 @@ from tfprune.backend import keras
 from tfprune.importance import IMPORTANCES
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.patterns import Block, NOfM, pattern_of
-from tfprune.masking.schedule import SCHEDULES
+from tfprune.masking.plan import SCHEDULES
 from tfprune.masking.selection import SCOPES, Selection
 
 layers = keras.layers

@@ -16,7 +16,9 @@ import tfprune
 from tfprune import ConstantSparsity, CosineDecay, ExponentialDecay, FrozenMasks, LinearDecay, PolynomialDecay
 from tfprune import StepSparsity as Steps
 from tfprune.errors import ScheduleError
-from tfprune.masking.schedule import SCHEDULES, Decay, Schedule, from_config, round_schedule
+from tfprune.masking.decay import Decay
+from tfprune.masking.plan import SCHEDULES, from_config, round_schedule
+from tfprune.masking.schedule import Schedule
 from tfprune.recipe import ScheduleSection
 
 PROPERTY = settings(max_examples=100, deadline=None)

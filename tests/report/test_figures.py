@@ -10,7 +10,7 @@ import pytest
 import tiny_workflow
 
 from tfprune.errors import RecipeError, StorageError
-from tfprune.masking.schedule import round_schedule
+from tfprune.masking.plan import round_schedule
 from tfprune.recipe import ScheduleSection, parse
 from tfprune.report.figures import draw_schedules, kinds_points, save_figure, schedule_points
 from tfprune.rounds.stop import planned_targets

@@ -16,7 +16,8 @@ from typing import Any
 
 from tfprune.backend import keras, tf
 from tfprune.errors import ImportanceError, ModelError
-from tfprune.masking.schedule import Schedule, from_config
+from tfprune.masking.plan import from_config
+from tfprune.masking.schedule import Schedule
 from tfprune.masking.selection import Selection
 from tfprune.models.prunable import matrix_axes, prunable_weights
 

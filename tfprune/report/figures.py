@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 from tfprune.errors import RecipeError
-from tfprune.masking.schedule import round_schedule
+from tfprune.masking.plan import round_schedule
 from tfprune.recipe import ScheduleSection, parse
 from tfprune.storage import replacing
 

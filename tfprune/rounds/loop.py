@@ -15,8 +15,9 @@ from tfprune.cost.measure import measure
 from tfprune.data.splits import Data, Split
 from tfprune.errors import TfpruneWarning, TrainingError, warn
 from tfprune.masking.masked import masked_layers
+from tfprune.masking.plan import round_schedule
 from tfprune.masking.pruner import pruner_of, sparsity_of
-from tfprune.masking.schedule import ConstantSparsity, Schedule, round_schedule
+from tfprune.masking.schedule import ConstantSparsity, Schedule
 from tfprune.masking.selection import Selection
 from tfprune.masking.wrap import retarget, unwrap, wrap_with
 from tfprune.models.clone import with_precision
