@@ -9,7 +9,8 @@ import pytest
 
 from tfprune import errors
 
-CLASSES = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
+OURS = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
+CLASSES = [c for c in OURS if not issubclass(c, Warning)]
 DRAWN = re.findall(r"^ {4}(?:[│ ]*[├└]── )?([A-Z]\w+) ", errors.__doc__, re.MULTILINE)
 
 
@@ -50,3 +51,10 @@ def test_message_is_kept_as_given(error):
 )
 def test_nearest(name, known, expected):
     assert errors.nearest(name, known) == expected
+
+
+def test_the_only_warning_is_one_that_users_can_filter_as_theirs():
+    assert [c for c in OURS if c not in CLASSES] == [errors.TfpruneWarning]
+    with pytest.warns(UserWarning, match="look here") as told:
+        errors.warn("look here")
+    assert told[0].filename == __file__

@@ -14,6 +14,8 @@
     ├── DependencyError         an optional package that is not installed
     └── Interrupted             Ctrl-C; exit code 130, state is kept
 
+What is done all the same, but should be known, is a `TfpruneWarning`.
+
 Every message says what was given, what was expected and what to do, in one line.
 """
 
