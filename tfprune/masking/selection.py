@@ -91,11 +91,6 @@ class Selection:
         """Whether an update has to look at data."""
         return self.regrow > 0 or importance_of(self.importance).needs_gradients
 
-    def scaled(self, share: float) -> Selection:
-        """The selection on the way to its goal: sparsities by layer, floor and so on times a share in [0, 1]."""
-        scope = {k: v * share for k, v in self.scope.items()} if isinstance(self.scope, Mapping) else self.scope
-        return replace(self, scope=scope, floor=self.floor * share)
-
     def get_config(self) -> dict[str, Any]:
         """Arguments that make an equal selection; a function is told by its name."""
         name = self.importance if isinstance(self.importance, str) else importance_of(self.importance).name

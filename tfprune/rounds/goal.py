@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
@@ -50,9 +51,11 @@ def final_sparsity(recipe: Recipe) -> float:
 
 
 def on_the_way(selection: Selection, sparsity: float, final: float) -> Selection:
-    """The selection of a round that leads to a sparsity before the final one."""
-    scaled = selection.scaled(min(1.0, sparsity / final))
-    return replace(scaled, floor=min(scaled.floor, sparsity))  # not a bit over it
+    """The selection of a round that leads to a sparsity before the final one: limits by layer shrink alike."""
+    share, scope = min(1.0, sparsity / final), selection.scope
+    if isinstance(scope, Mapping):
+        scope = {name: value * share for name, value in scope.items()}
+    return replace(selection, scope=scope, floor=min(selection.floor * share, sparsity))  # not a bit over it
 
 
 def check_goal(recipe: Recipe, model: keras.Model, selection: Selection) -> None:
