@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from tfprune.models.files import save
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.start import run
+    from tfprune.results import Plan
     from tfprune.slices.evaluate import evaluate
+    from tfprune.structure.shrink import apply, plan, shrink
+    from tfprune.structure.visit import rule
 
 # Before anyone imports TensorFlow: TF-MOT works on tf_keras only.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -32,16 +35,21 @@ _ROOMS = {
     "ExponentialDecay": "tfprune.masking.decay",
     "FrozenMasks": "tfprune.masking.schedule",
     "LinearDecay": "tfprune.masking.decay",
+    "Plan": "tfprune.results",
     "PolynomialDecay": "tfprune.masking.decay",
     "StepSparsity": "tfprune.masking.schedule",
+    "apply": "tfprune.structure.shrink",
     "callbacks": "tfprune.rounds.callbacks",
     "evaluate": "tfprune.slices.evaluate",
     "load": "tfprune.masking.files",
     "measure": "tfprune.cost.measure",
+    "plan": "tfprune.structure.shrink",
     "prune": "tfprune.masking.oneshot",
     "retarget": "tfprune.masking.wrap",
+    "rule": "tfprune.structure.visit",
     "run": "tfprune.rounds.start",
     "save": "tfprune.models.files",
+    "shrink": "tfprune.structure.shrink",
     "strip": "tfprune.masking.wrap",
     "wrap": "tfprune.masking.wrap",
 }
@@ -52,16 +60,21 @@ __all__ = [
     "ExponentialDecay",
     "FrozenMasks",
     "LinearDecay",
+    "Plan",
     "PolynomialDecay",
     "StepSparsity",
+    "apply",
     "callbacks",
     "evaluate",
     "load",
     "measure",
+    "plan",
     "prune",
     "retarget",
+    "rule",
     "run",
     "save",
+    "shrink",
     "strip",
     "wrap",
 ]

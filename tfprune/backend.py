@@ -35,6 +35,7 @@ with warnings.catch_warnings(), _quiet_stderr():
     warnings.simplefilter("ignore")
     import tensorflow as tf
     import tf_keras as keras
+    from tf_keras.src.layers.core.tf_op_layer import SlicingOpLambda, TFOpLambda
 
     tf.config.list_physical_devices()
 
@@ -43,7 +44,10 @@ tf.get_logger().setLevel("ERROR")
 # the older kind hides it in op kernels, where no checkpoint reaches it.
 keras.backend.experimental.enable_tf_random_generator()
 
-__all__ = ["keras", "make_deterministic", "reset_layer_randomness", "tf"]
+operation_layers = (TFOpLambda, SlicingOpLambda)
+"""What Keras puts into a graph for an operation on its tensors, such as ``x + y`` or ``tf.reshape``."""
+
+__all__ = ["keras", "make_deterministic", "operation_layers", "reset_layer_randomness", "tf"]
 
 
 def make_deterministic(seed: int) -> None:

@@ -7,6 +7,7 @@
     ├── ScheduleError           parameters of a sparsity schedule
     ├── ImportanceError         a score of weights: its name, its data, what it gives
     ├── SelectionError          which weights fall: scope, pattern, floor, ceiling
+    ├── SurgeryError            structured pruning: nothing to remove, a budget out of reach, a plan that does not fit
     ├── SliceError              a slice that cannot be built or has no example
     ├── TrainingError           training that cannot go on (the loss became NaN)
     ├── TrackingError           the tracking store or its names
@@ -56,6 +57,10 @@ class ImportanceError(TfpruneError):
 
 class SelectionError(TfpruneError):
     """A choice of weights to prune that cannot be: its scope, pattern or limits."""
+
+
+class SurgeryError(TfpruneError):
+    """Structured pruning that cannot be: nothing to remove, a budget out of reach, a plan of another model."""
 
 
 class SliceError(TfpruneError):

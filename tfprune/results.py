@@ -7,11 +7,15 @@ counted among all weights, biases and normalization included, it is called overa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import numpy as np
+
+from tfprune.errors import SurgeryError
+from tfprune.storage import replacing
 
 
 History = list[dict[str, float]]
@@ -154,15 +158,19 @@ class Round:
     Attributes:
         number: 1, 2, … in the order they were tried, failed ones included.
         parent: the round whose weights it started from.
-        target: sparsity asked for.
+        target: sparsity asked for; of a structured round, the share asked for of what its target counts.
         sparsity: sparsity reached.
-        share: share of the parent's remaining weights that was pruned.
+        share: share of the parent's remaining weights (or units, parameters, MACs …) that was pruned.
         evaluation: on the validation split, against the dense model.
         measurement: what the model weighs, layers left out.
         verdict: of the gates.
         history: one dict of training figures an epoch.
         seconds: wall time.
         finished: milliseconds since 1970, fixed once, so that recording twice is recording once.
+        method: ``masking`` or ``structured``; of the dense model, the one that follows first.
+        phase: which section of the recipe's `prune` it belongs to, from 0.
+        removed: share of the dense model's prunable units that have left it, in [0, 1).
+        reached: of a structured round, share of what its target counts that is gone since its phase began.
     """
 
     number: int
@@ -176,6 +184,10 @@ class Round:
     history: tuple[dict[str, float], ...] = ()
     seconds: float = 0.0
     finished: int = 0
+    method: str = "masking"
+    phase: int = 0
+    removed: float = 0.0
+    reached: float | None = None
 
     @property
     def label(self) -> str:
@@ -215,3 +227,127 @@ class RunResult:
     def best_round(self) -> Round:
         """The furthest round that passed; the dense model where none did."""
         return self.rounds[self.best]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Units of a model that can be removed one by one, and are ranked against each other.
+
+    Attributes:
+        name: of the layer that makes them first; what else hangs on them is in `layers`.
+        kind: ``filters`` (filters and neurons), ``heads``, ``key_size`` (places in the vectors that attention
+            compares), ``hidden`` (inexact ones), or ``blocks`` (all branches of one model).
+        size: how many units.
+        layers: every layer with weights that lose something with a unit.
+        parameters: that leave with one unit, on average.
+        macs: multiply-accumulates that leave with one unit, on average.
+        score: their mean importance.
+        exact: to remove a unit equals ignoring it.
+    """
+
+    name: str
+    kind: str
+    size: int
+    layers: tuple[str, ...]
+    parameters: int
+    macs: int
+    score: float
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which units of a model are to be removed; says the same of every model of the same architecture.
+
+    Attributes:
+        removed: numbers of the units to remove in each coupling, counted from 0.
+        sizes: how many units each of these couplings has.
+        blocks: names of the merge layers that lose a branch.
+        units: how many units of the kinds that were allowed the model has.
+    """
+
+    removed: dict[str, tuple[int, ...]]
+    sizes: dict[str, int]
+    blocks: tuple[str, ...] = ()
+    units: int = 0
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with replacing(Path(path)) as file:
+            content = {"format": 1, **asdict(self)}
+            file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Read what `save` wrote.
+
+        Raises:
+            SurgeryError: no such file, or no plan in it.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.pop("format") != 1:
+                raise ValueError("of another version")
+            removed = {str(name): tuple(sorted({int(each) for each in units})) for name, units in content["removed"].items()}
+            sizes = {str(name): int(size) for name, size in content["sizes"].items()}
+            return cls(removed, sizes, tuple(map(str, content["blocks"])), int(content["units"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or f"it is no plan ({error})"
+            raise SurgeryError(f"{path}: {reason}; give a file that Plan.save or --save-plan wrote") from error
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSurgery:
+    """What one layer lost.
+
+    Attributes:
+        name: with the names of the models around it, ``outer/inner/dense``.
+        kind: the layer's class name.
+        kept_inputs: int (inputs kept,), indices into the original's input channels; None where it has no such axis.
+        kept_outputs: the same of its output channels.
+        kept: for each of the original layer's weights, for each of its axes, the kept indices.
+        exact: what was removed equals ignoring it.
+    """
+
+    name: str
+    kind: str
+    kept_inputs: np.ndarray | None
+    kept_outputs: np.ndarray | None
+    kept: tuple[tuple[np.ndarray, ...], ...]
+    exact: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SurgeryReport:
+    """What structured pruning did to a model.
+
+    Attributes:
+        plan: that was followed; replays on another copy of the model with `tfprune.apply`.
+        before: cost of the original.
+        after: cost of the result.
+        layers: those that changed, by name.
+        frozen: by layer, why what it touches was kept.
+        blocks: names of the merge layers that lost a branch.
+        removed: units removed.
+        units: units that there were of the kinds that were allowed.
+        latency_ms: of the result in LiteRT, where there was a budget of time.
+    """
+
+    plan: Plan
+    before: Measurement
+    after: Measurement
+    layers: dict[str, LayerSurgery]
+    frozen: dict[str, str]
+    blocks: tuple[str, ...]
+    removed: int
+    units: int
+    latency_ms: float | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result computes what the original does when it ignores the removed units."""
+        return all(each.exact for each in self.layers.values())

@@ -54,6 +54,15 @@ def measure(model: keras.Model) -> Measurement:
     )
 
 
+def count_macs(model: keras.Model) -> int:
+    """Multiply-accumulates of a model for one example.
+
+    >>> count_macs(keras.Sequential([keras.layers.Dense(2, input_shape=(3,))]))
+    6
+    """
+    return sum(macs(call) for call in calls(model))
+
+
 def _layer_cost(
     name: str, layer: keras.layers.Layer, shape: tuple[int | None, ...], work: int, values: dict[int, np.ndarray]
 ) -> LayerCost:

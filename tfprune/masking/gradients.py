@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,38 +36,55 @@ class Gradients:
             ImportanceError: no loss, or not a single batch.
             TrainingError: gradients that are not numbers.
         """
-        loss = getattr(self._model, "compiled_loss", None)
-        no_loss = ImportanceError(f"importance {kinds[0].name} needs a loss; compile the model with one first")
-        if loss is None:
-            raise no_loss
-        if loss is not self._loss:  # compiled anew since it was traced
-            self._of, self._loss = tf.function(self._of_replicas, reduce_retracing=True), loss
         weights = [weight.numpy().astype(np.float32, copy=False) for weight in self._weights]
         sums = [[np.zeros(weight.shape, np.float32) for weight in weights] for _ in kinds]
-        state = {id(each): each.numpy() for metric in self._model.metrics for each in metric.variables}
         count = 0
-        for batch in batches:
+        for gradients in self.each(batches, kinds[0].name):
             count += 1
-            gradients = call(self._of_one, f"importance {kinds[0].name}: the model on its data", ImportanceError, batch)
-            if not gradients:
-                raise no_loss
-            for place, (weight, values, name) in enumerate(zip(weights, gradients, self._names, strict=True)):
-                if not np.isfinite(values).all():
-                    raise TrainingError(
-                        f"importance {kinds[0].name}: the gradients of layer {name!r} are not finite; "
-                        "lower the learning rate, or check the data"
-                    )
+            for place, (weight, values) in enumerate(zip(weights, gradients, strict=True)):
                 for sum_, kind in zip(sums, kinds, strict=True):
                     sum_[place] += kind(weight, values)
-        for metric in self._model.metrics:  # computing a loss counts it in the metrics, and makes them at first
-            for variable in metric.variables:
-                variable.assign(state.get(id(variable), tf.zeros_like(variable)))
-        if not count:
-            raise ImportanceError(f"importance {kinds[0].name} needs data, but there is not a single batch")
         for sum_ in sums:
             for array in sum_:
                 array /= count
         return sums
+
+    def each(self, batches: Iterable[Batch], importance: str) -> Iterator[list[np.ndarray]]:
+        """Gradients of the mean loss of each batch: float32 arrays, one a weight.
+
+        Args:
+            batches: at least one.
+            importance: what they are for, for messages.
+
+        Raises:
+            ImportanceError: no loss, or not a single batch.
+            TrainingError: gradients that are not numbers.
+        """
+        loss = getattr(self._model, "compiled_loss", None)
+        no_loss = ImportanceError(f"importance {importance} needs a loss; compile the model with one first")
+        if loss is None:
+            raise no_loss
+        if loss is not self._loss:  # compiled anew since it was traced
+            self._of, self._loss = tf.function(self._of_replicas, reduce_retracing=True), loss
+        state = {id(each): each.numpy() for metric in self._model.metrics for each in metric.variables}
+        count = 0
+        for batch in batches:
+            count += 1
+            gradients = call(self._of_one, f"importance {importance}: the model on its data", ImportanceError, batch)
+            if not gradients:
+                raise no_loss
+            for values, name in zip(gradients, self._names, strict=True):
+                if not np.isfinite(values).all():
+                    raise TrainingError(
+                        f"importance {importance}: the gradients of layer {name!r} are not finite; "
+                        "lower the learning rate, or check the data"
+                    )
+            yield gradients
+        for metric in self._model.metrics:  # computing a loss counts it in the metrics, and makes them at first
+            for variable in metric.variables:
+                variable.assign(state.get(id(variable), tf.zeros_like(variable)))
+        if not count:
+            raise ImportanceError(f"importance {importance} needs data, but there is not a single batch")
 
     def _of_one(self, batch: Batch) -> list[np.ndarray]:
         for scale in self._scales:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfprune.backend import keras, tf
+from tfprune.models.optimizers import named_slots
 
 Pairs = Iterable[tuple[tf.Variable, tf.Variable]]
 
@@ -53,19 +54,9 @@ def memories(optimizer: Any, weight: tf.Variable) -> Iterator[tf.Variable]:
 
     Sums of squares that only grow (Adagrad, FTRL) are left out: they divide, and move nothing by themselves.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    if isinstance(inner, keras.optimizers.legacy.Optimizer):
-        slots = inner._slots.get(getattr(weight, "_unique_id", None), {})  # a frozen weight has none
-        yield from (slot for name, slot in slots.items() if "accumulator" not in name)
-        return
-    index = getattr(inner, "_index_dict", {}).get(inner._var_key(weight)) if hasattr(inner, "_var_key") else None
-    if index is None:  # not built yet
-        return
-    for name, held in vars(inner).items():
-        if isinstance(held, list) and "accumulator" not in name and index < len(held):
-            each = held[index]
-            if isinstance(each, tf.Variable) and each.shape == weight.shape and each is not weight:
-                yield each
+    for name, slot in named_slots(optimizer, weight):
+        if "accumulator" not in name and slot.shape == weight.shape:
+            yield slot
 
 
 def _key(weight: Any) -> Any:

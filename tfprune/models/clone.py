@@ -30,7 +30,7 @@ def clone(model: keras.Model, replace: Callable[[keras.layers.Layer], keras.laye
             f"model {model.name!r} is a {type(model).__name__}, not a built Functional or Sequential model, so its "
             "layers cannot be replaced; call it on keras.Input in a functional model, or give a Sequential its input"
         )
-    _check_unshared(model)
+    check_unshared(model)
     pairs: list[tuple[keras.layers.Layer, keras.layers.Layer]] = []
     copies: dict[int, keras.layers.Layer] = {}  # a layer may stand in several of the nested models
 
@@ -66,8 +66,12 @@ def leaves(model: keras.Model) -> list[keras.layers.Layer]:
     return list(found.values())
 
 
-def _check_unshared(model: keras.Model) -> None:
-    """A config does not tell whose weights a layer uses: the copy would train two weights for one."""
+def check_unshared(model: keras.Model) -> None:
+    """Refuse two layers with one weight: a config does not tell whose weights a layer uses, a copy would train two.
+
+    Raises:
+        ModelError: it names both.
+    """
     owners: dict[int, keras.layers.Layer] = {}
     for layer in leaves(model):
         for weight in layer.weights:
@@ -88,14 +92,19 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
         ModelError: the config made a layer with other parts or weights.
     """
     try:
-        for part, copied in zip(source._flatten_layers(), target._flatten_layers(), strict=True):
-            copied.trainable = part.trainable
+        copy_frozen(source, target)
         target.set_weights(source.get_weights())
     except ValueError as error:
         raise ModelError(
             f"layer {source.name!r} cannot be copied: its config makes another {type(source).__name__}: "
             f"{one_line(error)}"
         ) from error
+
+
+def copy_frozen(source: keras.layers.Layer, target: keras.layers.Layer) -> None:
+    """Freeze the parts of a layer that are frozen in another of the same build, of which its config does not tell."""
+    for part, copied in zip(source._flatten_layers(), target._flatten_layers(), strict=True):
+        copied.trainable = part.trainable
 
 
 def with_precision(model: keras.Model, policy: str) -> keras.Model:

@@ -1,0 +1,162 @@
+"""How much is to fall: a share of the units, or as few as bring a cost under a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfprune.backend import keras
+from tfprune.cost.latency import LayerTimes, latency, layer_times
+from tfprune.cost.measure import count_macs
+from tfprune.errors import SelectionError, SurgeryError
+from tfprune.structure.analysis import Analysis, count
+from tfprune.structure.channels import Channels
+from tfprune.structure.costs import Cost, Costs, layer_macs
+from tfprune.structure.ranking import Limits, Ranking, within
+
+Build = Callable[[np.ndarray], keras.Model]
+
+_UNITS = {"ratio": "", "params": "parameters", "macs": "multiply-accumulates", "latency_ms": "ms", "size_mb": "MB"}
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was asked for.
+
+    Attributes:
+        kind: ``ratio``, ``params``, ``macs``, ``latency_ms`` or ``size_mb``.
+        bound: a share to remove, or the most that may be left.
+    """
+
+    kind: str
+    bound: float
+
+    def choose(
+        self, analysis: Analysis, scores: np.ndarray, limits: Limits, build: Build
+    ) -> tuple[np.ndarray, int, float | None]:
+        """Choose what falls.
+
+        Args:
+            analysis: of the model.
+            scores: float (units + 1,).
+            limits: what may fall.
+            build: makes the model without some units, to measure it.
+
+        Returns:
+            What falls, bool (units + 1,); out of how many units; and the measured latency, where it was bounded.
+
+        Raises:
+            SurgeryError: the bound is out of reach.
+            ModelError: latency is bounded and cannot be measured.
+        """
+        if self.kind == "ratio":
+            ranking = Ranking(analysis, scores, limits)
+            return ranking.removed(self.bound), ranking.candidates, None
+        times = layer_times(analysis.model) if self.kind == "latency_ms" else None
+        costs, cost = self._costs(analysis, times)
+        ranking = Ranking(analysis, scores, limits, costs.of_units())
+        target, found = self.bound, None
+        for _ in range(_TRIES):
+            removed = within(ranking, cost, target)
+            if removed is None:
+                found = self._measured(build(ranking.removed(1.0)))
+                if found is None or found > self.bound:
+                    raise self._out_of_reach(costs, ranking, cost, found)
+                return ranking.removed(1.0), ranking.candidates, found if times else None
+            found = self._measured(build(removed))
+            if found is None or found <= self.bound:
+                return removed, ranking.candidates, found if times else None
+            # What was told from the parts is not the whole: ask for as much less.
+            target *= 0.99 * self.bound / found
+        raise self._out_of_reach(costs, ranking, cost, found)
+
+    def _costs(self, analysis: Analysis, times: LayerTimes | None) -> tuple[Costs, Cost]:
+        """Costs of single units, and of what is left."""
+        if times is not None:
+            costs = Costs(analysis, dict(times.full))
+            return costs, lambda removed: times.predict(_shares(analysis, removed)) - _gone(analysis, removed, times)
+        if self.kind == "macs":
+            costs = Costs(analysis, layer_macs(analysis))
+        else:
+            costs = Costs(analysis, in_bytes=self.kind == "size_mb")
+        scale = 1e-6 if self.kind == "size_mb" else 1.0
+        return costs, lambda removed: scale * costs(removed)
+
+    def _measured(self, model: keras.Model) -> float | None:
+        """What the model itself says; None where the sum over its weights is exact."""
+        if self.kind == "latency_ms":
+            return latency(model).median_ms
+        return float(count_macs(model)) if self.kind == "macs" else None
+
+    def _out_of_reach(self, costs: Costs, ranking: Ranking, cost: Cost, found: float | None) -> SurgeryError:
+        least = ranking.removed(1.0)
+        floor = cost(least) if found is None else found
+        left = sorted(costs.by_layer(least).items(), key=lambda item: -item[1])[:3]
+        holds = ", ".join(name for name, _ in left)
+        unit = _UNITS[self.kind]
+        return SurgeryError(
+            f"a budget of {_number(self.bound)} {unit} is out of reach: with the limits given, {_number(floor)} is the "
+            f"least, and most of it is in {holds}; ask for more, or let more fall (units, ignore, minimum, ceiling)"
+        )
+
+
+def budget_of(**given: float | None) -> Budget:
+    """The one budget that was given.
+
+    Raises:
+        SelectionError: none or several, or one out of its range.
+    """
+    asked = {key: value for key, value in given.items() if value is not None}
+    if len(asked) != 1:
+        raise SelectionError(f"give exactly one of {', '.join(given)}, but got {' and '.join(asked) or 'none'}")
+    ((kind, bound),) = asked.items()
+    if (
+        isinstance(bound, bool)
+        or not isinstance(bound, int | float | np.integer | np.floating)
+        or not math.isfinite(bound)
+    ):
+        raise SelectionError(f"{kind} must be a number, but got {bound!r}")
+    if kind == "ratio" and not 0 < bound < 1:
+        raise SelectionError(f"ratio must be over 0 and under 1, but got {bound!r}")
+    if bound <= 0:
+        raise SelectionError(f"{kind} must be over 0, but got {bound!r}")
+    return Budget(kind, float(bound))
+
+
+def _shares(analysis: Analysis, removed: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Shares of its input and output channels that each layer keeps."""
+    found = {}
+    for call in analysis.findings.calls:
+        outputs = _share(analysis, call.outputs[0], removed)
+        if isinstance(call.layer, keras.layers.MultiHeadAttention):  # whose time goes with its heads
+            (heads,) = (
+                each.axes[1] for each in analysis.findings.weights.values() if each.variable is _query(call.layer)
+            )
+            outputs = 1.0 if heads is None else count(analysis.units(heads), removed) / len(heads)
+        inputs = _share(analysis, call.inputs[0], removed) if call.inputs else 1.0
+        if (inputs, outputs) != (1.0, 1.0):
+            found[call.name] = (inputs, outputs)
+    return found
+
+
+def _query(layer: keras.layers.MultiHeadAttention) -> object:
+    return layer._query_dense.kernel
+
+
+def _share(analysis: Analysis, x: Channels, removed: np.ndarray) -> float:
+    return math.prod(count(analysis.units(rows), removed) / len(rows) for rows in x.rows if rows is not None)
+
+
+def _gone(analysis: Analysis, removed: np.ndarray, times: LayerTimes) -> float:
+    """What layers in removed branches would take."""
+    shares = _shares(analysis, removed)
+    names = {name for name in times.corners if removed[analysis.blocks_of(name)].any()}
+    return sum(times.layer(name, *shares.get(name, (1.0, 1.0))) for name in names)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,175 @@
+"""Which units fall: ranked by score, within a coupling or over the model, down to a ratio or a budget."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from tfprune.errors import SelectionError, SurgeryError, nearest
+from tfprune.structure.analysis import Analysis, Group, count
+from tfprune.structure.costs import Cost
+from tfprune.structure.labels import KINDS
+
+Scope = Literal["layer", "global"]
+UNITS = (*KINDS, "hidden", "blocks")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may fall, and how much of it.
+
+    Attributes:
+        scope: ``layer`` takes the same share of every coupling, ``global`` the lowest scores of the model.
+        units: kinds of units that may fall, of `UNITS`.
+        multiple_of: widths that are left are multiples of this, where a coupling has as many filters.
+        minimum: least width of any coupling.
+        ceiling: greatest share of a coupling that may fall, in (0, 1].
+    """
+
+    scope: Scope = "layer"
+    units: tuple[str, ...] = ("filters", "heads")
+    multiple_of: int = 1
+    minimum: int = 1
+    ceiling: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.scope not in get_args(Scope):
+            raise SelectionError(f"scope must be one of {', '.join(get_args(Scope))}, but got {self.scope!r}")
+        if isinstance(self.units, str):
+            raise SelectionError(f"units must be a list of {', '.join(UNITS)}, but got {self.units!r}")
+        for each in self.units:
+            if each not in UNITS:
+                raise SelectionError(
+                    f"units must be of {', '.join(UNITS)}, but got {each!r}{nearest(str(each), UNITS)}"
+                )
+        for name in ("multiple_of", "minimum"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise SelectionError(f"{name} must be a whole number of 1 or more, but got {value!r}")
+        if isinstance(self.ceiling, bool) or not isinstance(self.ceiling, int | float) or not 0 < self.ceiling <= 1:
+            raise SelectionError(f"ceiling must be over 0 and at most 1, but got {self.ceiling!r}")
+
+    def least(self, group: Group) -> int:
+        """The width that a coupling keeps whatever the budget."""
+        size = len(group.units)
+        width = max(self.minimum, math.ceil(size * (1 - self.ceiling) - 1e-9), 1)
+        return min(size, self.rounded(group, width, up=True))
+
+    def rounded(self, group: Group, width: int, *, up: bool = False) -> int:
+        """The nearest width that may be left; of two as near ones the smaller."""
+        size, step = len(group.units), self.multiple_of
+        if group.kind not in ("filters", "hidden") or size < step or step == 1:
+            return width
+        steps = math.ceil(width / step) if up else math.ceil(width / step - 0.5)
+        return min(size, max(step, steps * step))
+
+
+class Ranking:
+    """The order in which units fall, and how far down it a share goes.
+
+    Args:
+        analysis: of the model.
+        scores: float (units + 1,), higher for what is more worth keeping.
+        limits: what may fall.
+        costs: of each unit, to rank by score per cost; None ranks by score.
+
+    Raises:
+        SurgeryError: nothing may fall.
+    """
+
+    def __init__(self, analysis: Analysis, scores: np.ndarray, limits: Limits, costs: np.ndarray | None = None) -> None:
+        self._analysis, self._limits = analysis, limits
+        self.groups = [group for group in analysis.groups if group.kind in limits.units and len(group.units) > 1]
+        # Worst first; of equal scores the one that comes first in the model.
+        self._orders = [group.units[np.argsort(scores[group.units], kind="stable")] for group in self.groups]
+        self._spare = [len(group.units) - limits.least(group) for group in self.groups]
+        self._scores = scores
+        self.candidates = sum(len(group.units) for group in self.groups)
+        ranks = np.concatenate([np.full(spare, place) for place, spare in enumerate(self._spare)] or [np.zeros(0)])
+        values = np.concatenate(
+            [self._comparable(order, costs)[:spare] for order, spare in zip(self._orders, self._spare, strict=True)]
+            or [np.zeros(0)]
+        )
+        self._order = ranks[np.argsort(values, kind="stable")].astype(np.int64)
+
+    def _comparable(self, order: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
+        """Scores of a coupling's units over their mean, per cost: what makes couplings comparable."""
+        scores = self._scores[order]
+        finite = scores[np.isfinite(scores)]
+        mean = np.abs(finite).mean() if finite.size else 1.0
+        values = scores / (mean if mean > 0 else 1.0)
+        if costs is not None:
+            values = values / np.maximum(costs[order], 1e-12)
+        return np.maximum.accumulate(values)  # a coupling gives its units in their order, whatever they cost
+
+    @property
+    def spare(self) -> int:
+        """How many units may fall at most."""
+        return sum(self._spare)
+
+    def removed(self, share: float) -> np.ndarray:
+        """Remove a share of the units: bool (units + 1,).
+
+        Args:
+            share: of all candidates, in [0, 1]; 1 removes what the limits allow.
+        """
+        if self._limits.scope == "layer":
+            wanted = [math.floor(share * len(order) + 1e-9) for order in self._orders]
+        else:
+            number = math.floor(share * self.candidates + 1e-9)
+            wanted = list(np.bincount(self._order[:number], minlength=len(self.groups)))
+        removed = np.zeros(self._analysis.size + 1, bool)
+        for group, order, spare, fall in zip(self.groups, self._orders, self._spare, wanted, strict=True):
+            width = self._limits.rounded(group, len(order) - min(int(fall), spare))
+            fall = min(len(order) - width, int(np.isfinite(self._scores[order]).sum()), spare)
+            removed[order[:fall]] = True
+        self._guard(removed)
+        return removed
+
+    def _guard(self, removed: np.ndarray) -> None:
+        """Leave no axis empty that bears a part of a coupling: bring back its best index."""
+        for rows in self._analysis.axes:
+            if removed[rows].any() and not count(rows, removed):
+                best = np.argmax(np.where(rows > 0, self._scores[rows], np.inf).min(axis=1))
+                removed[rows[best]] = False
+
+
+def within(ranking: Ranking, cost: Cost, budget: float) -> np.ndarray | None:
+    """The least removal whose cost is within a budget; None where not even the greatest is.
+
+    Args:
+        ranking: says what falls next.
+        cost: of what is left.
+        budget: upper bound.
+    """
+    low, high = 0, ranking.candidates
+    if cost(ranking.removed(1.0)) > budget:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if cost(ranking.removed(middle / ranking.candidates)) <= budget:
+            high = middle
+        else:
+            low = middle + 1
+    return ranking.removed(high / ranking.candidates)
+
+
+def check_units(analysis: Analysis, limits: Limits) -> None:
+    """Refuse a model from which nothing may be removed.
+
+    Raises:
+        SurgeryError: it says what holds it.
+    """
+    if Ranking(analysis, np.zeros(analysis.size + 1), limits).spare:
+        return
+    others = sorted({group.kind for group in analysis.groups if len(group.units) > 1} - set(limits.units))
+    held = [f"{name} ({why})" for name, why in list(analysis.findings.frozen.items())[:4]]
+    reason = (
+        f"there are {' and '.join(others)}, which units={list(limits.units)} leaves out"
+        if others
+        else (f"what holds it: {', '.join(held)}" if held else "it has no layer with two units or more")
+    )
+    raise SurgeryError(f"model {analysis.model.name!r} has nothing to remove; {reason}")
