@@ -114,7 +114,7 @@ class Measurement:
         zeros: zeros among the prunable ones.
         macs: multiply-accumulates for one example, as if dense.
         bytes: the weights in their own dtype.
-        gzipped_bytes: the same after gzip, what a download or a flash image costs.
+        gzipped_bytes: the same after gzip, what a download or a flash image costs; None where that was left out.
         layers: layer by layer, in the order of the model.
     """
 
@@ -124,7 +124,7 @@ class Measurement:
     zeros: int
     macs: int
     bytes: int
-    gzipped_bytes: int
+    gzipped_bytes: int | None
     layers: tuple[LayerCost, ...] = ()
 
     @property

@@ -15,7 +15,7 @@ from tfprune.models.prunable import inner_layer, prunable_weights
 from tfprune.results import LayerCost, Measurement
 
 
-def measure(model: keras.Model) -> Measurement:
+def measure(model: keras.Model, *, gzipped: bool = True) -> Measurement:
     """Measure a model, plain or masked; the masks' own variables do not count.
 
     Nested models are taken apart. A shared layer is one entry with the multiply-accumulates of all its calls;
@@ -23,6 +23,7 @@ def measure(model: keras.Model) -> Measurement:
 
     Args:
         model: Functional or Sequential, built.
+        gzipped: compress the weights as well.
 
     Raises:
         ModelError: the model has no graph of layers.
@@ -49,7 +50,7 @@ def measure(model: keras.Model) -> Measurement:
         zeros=sum(cost.zeros for cost in costs),
         macs=sum(work.values()),
         bytes=sum(value.nbytes for value in values.values()),
-        gzipped_bytes=_gzipped(values.values()),
+        gzipped_bytes=_gzipped(values.values()) if gzipped else None,
         layers=tuple(costs),
     )
 

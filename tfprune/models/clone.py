@@ -94,11 +94,19 @@ def copy_weights(source: keras.layers.Layer, target: keras.layers.Layer) -> None
     try:
         copy_frozen(source, target)
         target.set_weights(source.get_weights())
+        finalize(target)
     except ValueError as error:
         raise ModelError(
             f"layer {source.name!r} cannot be copied: its config makes another {type(source).__name__}: "
             f"{one_line(error)}"
         ) from error
+
+
+def finalize(layer: keras.layers.Layer) -> None:
+    """Let a layer, and those in it, know that their weights were set: a Normalization computes with copies of them."""
+    for part in layer._flatten_layers():
+        if hasattr(part, "finalize_state"):
+            part.finalize_state()
 
 
 def copy_frozen(source: keras.layers.Layer, target: keras.layers.Layer) -> None:

@@ -16,7 +16,7 @@ from tfprune.models.clone import check_unshared, leaves
 from tfprune.structure.blocks import find_blocks
 from tfprune.structure.channels import Channels
 from tfprune.structure.graph import shape_of
-from tfprune.structure.labels import KEPT, KINDS, Rows
+from tfprune.structure.labels import INNER, KEPT, KINDS, OUTER, Rows
 from tfprune.structure.visit import Findings, Weight, visit_model
 
 
@@ -113,6 +113,8 @@ class Analysis:
             inexact = bool(labels.is_inexact(found[units]).any())
             kind = KINDS[int(labels.kind_of(found[units]).max())]
             name = labels.families[family]
+            if kind != "filters" and name.endswith((f"/{OUTER}", f"/{INNER}")):
+                name = f"{name.rpartition('/')[0]}/{kind}"
             names[name] = names.get(name, 0) + 1
             name = name if names[name] == 1 else f"{name}#{names[name]}"
             self.groups.append(Group(name, "hidden" if inexact else kind, units + 1, not inexact))

@@ -19,12 +19,14 @@ class Block:
         name: of the merge, with the names of the models around it.
         node: id of the merge's node.
         stays: which of the merge's tensors is the shortcut.
+        inside: ids of the nodes of the branch.
         layers: names of the layers that are in this branch and nowhere else.
     """
 
     name: str
     node: int
     stays: int
+    inside: frozenset[int]
     layers: tuple[str, ...]
 
 
@@ -62,7 +64,8 @@ def find_blocks(model: keras.Model, prefix: str = "") -> list[Block]:
             closed = all(not used_by[other] & ~(branch | 1 << place) and other not in outputs for other in places)
             if closed and not any(nodes[other].is_input for other in places):
                 layers = tuple(f"{prefix}{name}" for name in _only_in(nodes, places))
-                found.append(Block(f"{prefix}{node.layer.name}", id(node), stays, layers))
+                inside = frozenset(id(nodes[other]) for other in places)
+                found.append(Block(f"{prefix}{node.layer.name}", id(node), stays, inside, layers))
     return found
 
 

@@ -13,7 +13,7 @@ from tfprune.structure.labels import Labels, Rows
 Shape = tuple[int | None, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Channels:
     """A tensor as labels.
 

@@ -18,6 +18,7 @@ Rows = np.ndarray
 
 KEPT = 0
 KINDS = ("filters", "heads", "key_size")
+OUTER, INNER = "outer", "inner"  # ends of the families of an axis that fell into two
 
 
 class Labels:
@@ -152,7 +153,7 @@ class Labels:
         for axis, size in enumerate(sizes[:-1]):
             rest: list[np.ndarray] = []
             for column in self._columns(rows):
-                outer, inner = self._halves(column.reshape(size, -1), f"{family}/{axis}")
+                outer, inner = self._halves(column.reshape(size, -1), family)
                 found[axis] += outer
                 rest += inner
             rows = _stacked(rest, math.prod(sizes[axis + 1 :]))
@@ -225,7 +226,8 @@ class Labels:
                 self._equal(column[:, 0], column[:, place])
             return [self.find(column[:, 0])], []
         kind = KINDS[int(self._kind[free].max())]
-        outer, inner = self.fresh(len(column), family, kind)[:, 0], self.fresh(len(labels), f"{family}+", kind)[:, 0]
+        outer = self.fresh(len(column), f"{family}/{OUTER}", kind)[:, 0]
+        inner = self.fresh(len(labels), f"{family}/{INNER}", kind)[:, 0]
         rows = np.stack(np.meshgrid(outer, inner, indexing="ij"), axis=-1).reshape(-1, 2)
         self._define(free.ravel(), rows)
         return [outer], [inner[pattern]]

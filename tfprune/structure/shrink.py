@@ -215,8 +215,8 @@ class _Surgeon:
         compile_like(analysis.model, built.model, kept, built.pairs)
         return built.model, SurgeryReport(
             plan=_plan_of(analysis, removed, total),
-            before=measure(analysis.model),
-            after=measure(built.model),
+            before=measure(analysis.model, gzipped=False),
+            after=measure(built.model, gzipped=False),
             layers=changes(analysis, removed, kept),
             frozen=dict(analysis.findings.frozen),
             blocks=tuple(block.name for unit, block in analysis.blocks.items() if removed[unit]),

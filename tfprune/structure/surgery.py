@@ -11,7 +11,7 @@ import numpy as np
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError
 from tfprune.importing import one_line
-from tfprune.models.clone import copy_frozen
+from tfprune.models.clone import copy_frozen, finalize
 from tfprune.structure.analysis import Analysis, count, kept
 from tfprune.structure.graph import Node, follow
 from tfprune.structure.labels import Rows
@@ -71,7 +71,9 @@ def kept_of(analysis: Analysis, removed: np.ndarray) -> dict[int, tuple[np.ndarr
 class _Rebuilding:
     def __init__(self, analysis: Analysis, removed: np.ndarray) -> None:
         self._analysis, self._removed = analysis, removed
-        self._blocks = {block.node: block.stays for unit, block in analysis.blocks.items() if removed[unit]}
+        blocks = [block for unit, block in analysis.blocks.items() if removed[unit]]
+        self._stays = {block.node: block.stays for block in blocks}
+        self._gone = frozenset[int]().union(*(block.inside for block in blocks))
         self.pairs: list[tuple[tf.Variable, tf.Variable]] = []
         self._kept = kept_of(analysis, removed)
         self._scales = {
@@ -116,9 +118,11 @@ class _Rebuilding:
         )
 
     def _call(self, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if id(node) in self._blocks:
+        if id(node) in self._gone:
+            return node.outputs  # which nothing reads any more
+        if id(node) in self._stays:
             tensors = [each for each in tf.nest.flatten((args, kwargs)) if hasattr(each, "_keras_history")]
-            return tensors[self._blocks[id(node)]]
+            return tensors[self._stays[id(node)]]
         layer = self._layer(node.layer)
         changes = self._analysis.findings.arguments.get(id(node))
         if changes:
@@ -179,6 +183,7 @@ class _Rebuilding:
                 raise ValueError(f"{[value.shape for value in values]} where {[tuple(t.shape) for _, t in pairs]} fit")
             self.pairs += pairs
             keras.backend.batch_set_value([(target, value) for value, (_, target) in zip(values, pairs, strict=True)])
+            finalize(new)
         except ValueError as error:
             raise ModelError(
                 f"layer {old.name!r}: the weights of the {type(old).__name__} that its config makes do not fit: "

@@ -41,11 +41,11 @@ def _elementwise_or_kept(layer: Any, visit: Visit, rows: Rows | None) -> bool:
     return name in ("softmax", "log_softmax") or activate(visit, layer.activation, rows) is not None
 
 
-def in_groups(visit: Visit, rows: Rows | None, groups: int, family: str) -> tuple[Rows | None, Rows | None]:
+def in_groups(visit: Visit, rows: Rows | None, groups: int) -> tuple[Rows | None, Rows | None]:
     """Labels of the groups that channels fall into, and of the places in a group."""
     if rows is None:
         return None, None
-    outer, inner = visit.labels.split(rows, (groups, len(rows) // groups), f"{visit.name}/{family}")
+    outer, inner = visit.labels.split(rows, (groups, len(rows) // groups), visit.name)
     return (outer if outer.shape[1] else None), (inner if inner.shape[1] else None)
 
 
@@ -60,7 +60,7 @@ def convolution(layer: Any, visit: Visit) -> Channels:
         visit.weight(layer.kernel, *around, inputs, filters, reads=(-2,))
         visit.set(filters=filters)
         return _made(layer, visit, filters)
-    groups, places = in_groups(visit, inputs, layer.groups, "groups")
+    groups, places = in_groups(visit, inputs, layer.groups)
     apiece = layer.filters // layer.groups
     made = product([groups, visit.fresh(apiece)], [layer.groups, apiece])
     visit.weight(layer.kernel, *around, places, made, reads=(-2,))

@@ -29,7 +29,7 @@ def contract(visit: Visit, equation: str, tensors: Sequence[Channels]) -> Channe
         ]
         wide = [(each, place) for each, place in axes if each.shape[place] != 1] or axes
         for each, place in axes:
-            if (each, place) not in wide:
+            if wide is not axes and each.shape[place] == 1:
                 visit.freeze(each.rows[place], "it is stretched along this axis")
         bears[letter] = visit.unite(*(each.rows[place] for each, place in wide))
     shared = {letter for letter in bears if sum(letter in term for term in inputs) > 1}
@@ -77,9 +77,10 @@ def dot(layer: object, visit: Visit) -> Channels:
     first, second = visit.inputs
     axes = layer.axes if isinstance(layer.axes, list | tuple) else (layer.axes, layer.axes)  # type: ignore[attr-defined]
     one, other = axes[0] % first.rank, axes[1] % second.rank
-    left, right = list(_LETTERS[: first.rank]), ["a", *_LETTERS[first.rank : first.rank + second.rank - 1]]
+    left = list(_LETTERS[: first.rank])
+    right = list("a" + _LETTERS[first.rank : first.rank + second.rank - 1])
     left[one] = right[other] = "z"
-    output = "a" + "".join(each for each in left[1:] + right[1:] if each != "z")
+    output = "".join(each for each in left + right[1:] if each != "z")
     if layer.normalize:  # type: ignore[attr-defined]
         for x, axis in ((first, one), (second, other)):
             visit.inexact(x.rows[axis], "vectors are brought to one length first")

@@ -41,7 +41,7 @@ def over_groups(layer: Any, visit: Visit) -> Channels:
     """Whole groups leave unnoticed; a place in every group does not."""
     axis, rows = layer.axis, visit.x.rows[layer.axis]
     if rows is not None:
-        groups, places = in_groups(visit, rows, layer.groups, "groups")
+        groups, places = in_groups(visit, rows, layer.groups)
         visit.inexact(places, "mean and variance of a group are those of the channels that are left in it")
         visit.set(groups=layer.groups if groups is None else groups)
     for other, each in enumerate(visit.x.rows):

@@ -1,0 +1,72 @@
+"""What could be removed from a model: its couplings, what hangs on them, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import keras
+from tfprune.importance import Score
+from tfprune.results import Coupling
+from tfprune.structure.analysis import Analysis
+from tfprune.structure.costs import Costs, layer_macs
+from tfprune.structure.scores import score_units
+
+
+def couplings(
+    model: keras.Model,
+    *,
+    importance: str | Score = "l2",
+    data: Any = None,
+    batches: int = 8,
+    ignore: Sequence[str] = (),
+    seed: int = 0,
+) -> tuple[Coupling, ...]:
+    """List the couplings of a model in its order, whatever their kind.
+
+    Args:
+        model: as for `shrink`, and so is the rest.
+        importance: of units.
+        data: for scores that need examples.
+        batches: how many of it.
+        ignore: layers that keep all they make.
+        seed: of the random score.
+
+    Raises:
+        ModelError, SurgeryError, ImportanceError: as `shrink`.
+
+    Example:
+        >>> model = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="a"), keras.layers.Dense(2, name="b")])
+        >>> (found,) = couplings(model)
+        >>> found.name, found.kind, found.size, found.layers, found.parameters, found.macs
+        ('a', 'filters', 4, ('a', 'b'), 6, 5)
+    """
+    analysis = Analysis(model, [ignore] if isinstance(ignore, str) else ignore)
+    scores = score_units(analysis, importance, data, batches, seed)
+    parameters, work = Costs(analysis).of_units(), Costs(analysis, layer_macs(analysis)).of_units()
+    found = []
+    for group in analysis.groups:
+        mine = np.zeros(analysis.size + 1, bool)
+        mine[group.units] = True
+        names = [
+            weight.layer
+            for weight, axes in analysis.weights
+            if any(rows is not None and mine[rows].any() for rows in axes)
+        ]
+        if group.kind == "blocks":
+            names = [block.name for block in analysis.blocks.values()]
+        found.append(
+            Coupling(
+                name=group.name,
+                kind=group.kind,
+                size=len(group.units),
+                layers=tuple(dict.fromkeys(names)),
+                parameters=round(parameters[group.units].mean()),
+                macs=round(work[group.units].mean()),
+                score=float(scores[group.units].mean()),
+                exact=group.exact,
+            )
+        )
+    return tuple(found)
