@@ -65,7 +65,8 @@ class Analysis:
         self._number_blocks()
 
     def _freeze(self, axes: Sequence[Rows | None], name: str, why: str) -> None:
-        if any([self.findings.labels.freeze(rows) for rows in axes if rows is not None]):
+        news = [self.findings.labels.freeze(rows) for rows in axes if rows is not None]
+        if any(news):
             self.findings.frozen.setdefault(name, why)
 
     def _ignore(self, patterns: Sequence[str]) -> None:
@@ -190,8 +191,8 @@ def _check(model: keras.Model) -> None:
         if isinstance(model, keras.Sequential):
             raise ModelError(f"model {model.name!r} is not built; give it its input: keras.Input(shape=...)")
         raise ModelError(
-            f"model {model.name!r} is a subclassed {type(model).__name__}, whose layers have no graph; make it functional: "
-            "inputs = keras.Input(shape=...), then keras.Model(inputs, model.call(inputs))"
+            f"model {model.name!r} is a subclassed {type(model).__name__}, whose layers have no graph; make it "
+            "functional: inputs = keras.Input(shape=...), then keras.Model(inputs, model.call(inputs))"
         )
     for layer in leaves(model):
         if hasattr(layer, "pruning_step"):

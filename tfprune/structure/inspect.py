@@ -38,7 +38,8 @@ def couplings(
         ModelError, SurgeryError, ImportanceError: as `shrink`.
 
     Example:
-        >>> model = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="a"), keras.layers.Dense(2, name="b")])
+        >>> first = keras.layers.Dense(4, input_shape=(3,), name="a")
+        >>> model = keras.Sequential([first, keras.layers.Dense(2, name="b")])
         >>> (found,) = couplings(model)
         >>> found.name, found.kind, found.size, found.layers, found.parameters, found.macs
         ('a', 'filters', 4, ('a', 'b'), 6, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,14 +40,45 @@ def score_units(
         ImportanceError: an unknown score, or one without the data, labels or loss that it needs.
         TrainingError: gradients that are not numbers.
     """
+    name = importance if isinstance(importance, str) else ""
     if isinstance(importance, str):
         if importance not in IMPORTANCES:
             raise ImportanceError(
                 f"importance must be one of {', '.join(IMPORTANCES)}, or a function, but got {importance!r}"
                 f"{nearest(importance, IMPORTANCES)}"
             )
-        return IMPORTANCES[importance](analysis, _Given(analysis.model, importance, data, batches, seed))
-    return _by_weight(importance_of(importance))(analysis, _Given(analysis.model, "", data, batches, seed))
+        function = IMPORTANCES[importance]
+    else:
+        function = _by_weight(importance_of(importance))
+    scores = function(analysis, _Given(analysis.model, name, data, batches, seed))
+    for unit in analysis.blocks:
+        scores[unit] = _of_block(analysis, unit, scores, name)
+    return scores
+
+
+_POWERS = {"l1": 1.0, "l2": 0.5, "bn_scale": 0.0, "fpgm": 0.0, "apoz": 0.0, "random": 0.0}
+
+
+def _of_block(analysis: Analysis, block: int, scores: np.ndarray, name: str) -> float:
+    """The score of a branch, from its own units.
+
+    Scores in terms of the loss add up. Others are averaged, norms by weight, so that wide branches count no more than
+    narrow ones.
+    """
+    inside, outside, sizes = (np.zeros(analysis.size + 1, dtype) for dtype in (bool, bool, float))
+    for weight, axes in analysis.weights:
+        where = inside if block in analysis.blocks_of(weight.layer) else outside
+        for size, rows in zip(weight.variable.shape, axes, strict=True):
+            if rows is not None:
+                where[rows] = True
+                if where is inside:
+                    _spread(sizes, rows, np.full(len(rows), math.prod(weight.variable.shape) / size))
+    own = np.flatnonzero(inside & ~outside & np.isfinite(scores))
+    own = own if own[own > 0].size else np.flatnonzero(inside & np.isfinite(scores))
+    own = own[own > 0]
+    if name not in _POWERS:
+        return float(scores[own].sum())
+    return float((scores[own] / sizes[own] ** _POWERS[name]).mean()) if own.size else 0.0
 
 
 class _Given:

@@ -15,8 +15,8 @@ from tfprune.results import Plan, SurgeryReport
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.budget import Budget, budget_of
 from tfprune.structure.changes import changes
-from tfprune.structure.scores import score_units
 from tfprune.structure.ranking import Limits, Scope, check_units
+from tfprune.structure.scores import score_units
 from tfprune.structure.state import compile_like
 from tfprune.structure.surgery import Rebuilt, kept_of, rebuild
 

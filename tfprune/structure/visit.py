@@ -171,7 +171,8 @@ class Visit:
     def freeze(self, what: Channels | Rows | None, why: str) -> None:
         """Keep all of a tensor or an axis, and remember why."""
         axes = what.rows if isinstance(what, Channels) else [what]
-        if any([self.labels.freeze(rows) for rows in axes if rows is not None]):
+        news = [self.labels.freeze(rows) for rows in axes if rows is not None]
+        if any(news):
             self._findings.frozen.setdefault(self.name, why)
 
     def inexact(self, rows: Rows | None, why: str) -> None:

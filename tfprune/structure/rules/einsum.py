@@ -65,7 +65,7 @@ def matmul_equation(a: int, b: int, transpose_a: bool, transpose_b: bool) -> str
     """`tf.matmul` of tensors of these ranks, as an equation."""
     rank = max(a, b)
     batch = _LETTERS[: rank - 2]
-    rows, between, columns = _LETTERS[rank : rank + 3]
+    rows, between, columns = list(_LETTERS[rank : rank + 3])
     left = batch[rank - a :] + (between + rows if transpose_a else rows + between)
     right = batch[rank - b :] + (columns + between if transpose_b else between + columns)
     return f"{left},{right}->{batch}{rows}{columns}"

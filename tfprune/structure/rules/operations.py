@@ -1,4 +1,4 @@
-"""TensorFlow operations on Keras tensors, by name: what ``x + y``, ``tf.reshape`` or ``x[..., :8]`` becomes in a graph."""
+"""TensorFlow operations on Keras tensors by name: what ``x + y`` or ``x[..., :8]`` becomes in a graph."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ def operation(layer: Any, visit: Visit) -> Any:
     if name in _BY_NAME:
         return _BY_NAME[name](visit, given)
     if len(visit.inputs) == 1 and visit.shape == visit.x.shape:
-        if not visit.x.labelled or is_elementwise(
-            lambda x: layer.function(*_with(visit.args, x), **_with(visit.kwargs, x))
-        ):
+
+        def alone(x: tf.Tensor) -> tf.Tensor:
+            return layer.function(*_with(visit.args, x), **_with(visit.kwargs, x))
+
+        if is_elementwise(alone):
             return visit.x
     for x in visit.inputs:
         visit.freeze(x, f"operation {name or layer.name} has no rule")

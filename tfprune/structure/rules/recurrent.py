@@ -75,7 +75,7 @@ def bidirectional(layer: Any, visit: Visit) -> Channels | list[Channels]:
     visit.part("layer", forward)
     visit.part("backward_layer", backward)
     sequence, states = visit.inputs[0], visit.inputs[1:]
-    own = [shape for shape in visit.shapes[1 if layer.merge_mode else 2 :]]
+    own = list(visit.shapes[1 if layer.merge_mode else 2 :])
     half = len(own) // 2
     shape = forward.compute_output_shape(sequence.shape)
     shape = tuple(shape[0] if isinstance(shape, list) else shape)
