@@ -126,13 +126,16 @@ class Analysis:
         if self.blocks:
             self.groups.append(Group("blocks", "blocks", np.array(list(self.blocks)), exact=True))
         self.size += len(self.blocks)
+        self._branches: dict[str, list[int]] = {}
+        for unit, block in self.blocks.items():
+            for name in block.layers:
+                self._branches.setdefault(name, []).append(unit)
 
     def blocks_of(self, layer: str) -> np.ndarray:
-        """The branches that a layer is in and leaves with, innermost or not."""
-        return np.array(
-            [unit for unit, block in self.blocks.items() if any(_within(layer, each) for each in block.layers)],
-            np.int64,
-        )
+        """The branches that a layer is in and leaves with, by itself or with a model around it."""
+        ends = [place for place, each in enumerate(layer) if each == "/"] + [len(layer)]
+        found = [unit for end in ends for unit in self._branches.get(layer[:end], ())]
+        return np.array(found, np.int64)
 
     # --- axes in terms of units
 

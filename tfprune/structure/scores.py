@@ -51,34 +51,44 @@ def score_units(
     else:
         function = _by_weight(importance_of(importance))
     scores = function(analysis, _Given(analysis.model, name, data, batches, seed))
-    for unit in analysis.blocks:
-        scores[unit] = _of_block(analysis, unit, scores, name)
+    for unit, score in _of_blocks(analysis, scores, name).items():
+        scores[unit] = score
     return scores
 
 
 _POWERS = {"l1": 1.0, "l2": 0.5, "bn_scale": 0.0, "fpgm": 0.0, "apoz": 0.0, "random": 0.0}
 
 
-def _of_block(analysis: Analysis, block: int, scores: np.ndarray, name: str) -> float:
-    """The score of a branch, from its own units.
+def _of_blocks(analysis: Analysis, scores: np.ndarray, name: str) -> dict[int, float]:
+    """Scores of the branches, each from its own units.
 
     Scores in terms of the loss add up. Others are averaged, norms by weight, so that wide branches count no more than
     narrow ones.
     """
-    inside, outside, sizes = (np.zeros(analysis.size + 1, dtype) for dtype in (bool, bool, float))
-    for weight, axes in analysis.weights:
-        where = inside if block in analysis.blocks_of(weight.layer) else outside
-        for size, rows in zip(weight.variable.shape, axes, strict=True):
+    weights = [(weight, axes, set(analysis.blocks_of(weight.layer))) for weight, axes in analysis.weights]
+    uses = np.zeros(analysis.size + 1, np.int64)  # how many weights' axes a unit is on
+    for _, axes, _ in weights:
+        for rows in axes:
             if rows is not None:
-                where[rows] = True
-                if where is inside:
-                    _spread(sizes, rows, np.full(len(rows), math.prod(weight.variable.shape) / size))
-    own = np.flatnonzero(inside & ~outside & np.isfinite(scores))
-    own = own if own[own > 0].size else np.flatnonzero(inside & np.isfinite(scores))
-    own = own[own > 0]
-    if name not in _POWERS:
-        return float(scores[own].sum())
-    return float((scores[own] / sizes[own] ** _POWERS[name]).mean()) if own.size else 0.0
+                uses[np.unique(rows)] += 1
+    found = {}
+    for block in analysis.blocks:
+        inside, sizes = np.zeros(analysis.size + 1, np.int64), np.zeros(analysis.size + 1)
+        for weight, axes, blocks in weights:
+            if block in blocks:
+                for size, rows in zip(weight.variable.shape, axes, strict=True):
+                    if rows is not None:
+                        inside[np.unique(rows)] += 1
+                        _spread(sizes, rows, np.full(len(rows), math.prod(weight.variable.shape) / size))
+        inside[0] = 0
+        inside[~np.isfinite(scores)] = 0
+        own = np.flatnonzero((inside > 0) & (inside == uses))  # not what the shortcut carries too
+        own = own if own.size else np.flatnonzero(inside)
+        if name not in _POWERS:
+            found[block] = float(scores[own].sum())
+        else:
+            found[block] = float((scores[own] / sizes[own] ** _POWERS[name]).mean()) if own.size else 0.0
+    return found
 
 
 class _Given:

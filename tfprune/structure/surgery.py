@@ -98,7 +98,7 @@ class _Rebuilding:
         for old, built in [(layer, self._new[id(layer)]) for layer in model.layers if id(layer) in self._new]:
             if not isinstance(old, keras.Model):
                 self._fill(old, built)
-        new.trainable = model.trainable if not model.trainable else new.trainable
+        new._trainable = model._trainable  # of the model alone: the layers in it have what they had
         return new
 
     def _input(self, model: keras.Model, place: int) -> Any:
@@ -150,6 +150,9 @@ class _Rebuilding:
 
     def _config(self, old: keras.layers.Layer) -> dict[str, Any]:
         config = dict(old.get_config())
+        for key in config:
+            if key.endswith("activation") and callable(function := getattr(old, key, None)):
+                config[key] = function  # a user's own is not found by its name
         fields = self._analysis.findings.config.get(id(old), {})
         if any(self._changes(spec) for spec in tf.nest.flatten(list(fields.values()))):
             config.update({key: self._value(spec) for key, spec in fields.items()})

@@ -55,7 +55,9 @@ def attend(layer: Any, visit: Visit) -> Channels | list[Channels]:
     """Queries and keys are compared index by index; values go through."""
     query, value, *key = (visit.spatial(each, -1) for each in visit.inputs[:3])
     compared = visit.unite(query.rows[-1], (key[0] if key else value).rows[-1])
-    if isinstance(layer, layers.AdditiveAttention):
+    if isinstance(layer, layers.AdditiveAttention) and layer.scale is not None:
+        if key:  # Keras makes the scale as long as values are
+            compared = visit.unite(compared, value.rows[-1])
         visit.weight(layer.scale, compared)
     outputs = visit.output(-1, value.rows[-1])
     return [outputs, Channels.plain(visit.shapes[1])] if len(visit.shapes) > 1 else outputs

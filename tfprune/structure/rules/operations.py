@@ -161,7 +161,7 @@ def _concat(visit: Visit, given: dict[str, Any]) -> Channels:
 @_operation("stack")
 def _stack(visit: Visit, given: dict[str, Any]) -> Channels:
     met = visit.broadcast(_listed(given["values"]))
-    return met.inserted(int(given["axis"]) % (met.rank + 1))
+    return Channels(visit.shape, met.inserted(int(given["axis"]) % (met.rank + 1)).rows)
 
 
 def _listed(values: Any) -> list[Channels]:
