@@ -20,6 +20,7 @@ ROOMS = (
     "tracking",
     "slices",
     "masking",
+    "structure",
     "importance",
     "cost",
     "models",

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from tfprune.masking.schedule import ConstantSparsity, FrozenMasks, StepSparsity
     from tfprune.masking.wrap import retarget, strip, wrap
     from tfprune.models.files import save
+    from tfprune.results import Plan
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.start import run
-    from tfprune.results import Plan
     from tfprune.slices.evaluate import evaluate
     from tfprune.structure.shrink import apply, plan, shrink
     from tfprune.structure.visit import rule

@@ -17,7 +17,6 @@ import numpy as np
 from tfprune.errors import SurgeryError
 from tfprune.storage import replacing
 
-
 History = list[dict[str, float]]
 """One dict of training figures an epoch."""
 
@@ -292,7 +291,7 @@ class Plan:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             if content.pop("format") != 1:
                 raise ValueError("of another version")
-            removed = {str(name): tuple(sorted({int(each) for each in units})) for name, units in content["removed"].items()}
+            removed = {str(name): tuple(sorted(set(map(int, gone)))) for name, gone in content["removed"].items()}
             sizes = {str(name): int(size) for name, size in content["sizes"].items()}
             return cls(removed, sizes, tuple(map(str, content["blocks"])), int(content["units"]))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -9,10 +9,10 @@ import pytest
 
 import tfprune
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batches
 from tfprune.errors import ImportanceError, TrainingError
-from tfprune.importance import importance_of
-from tfprune.masking.batches import Batches
-from tfprune.masking.gradients import Gradients
+from tfprune.importance.gradients import Gradients
+from tfprune.importance.scores import importance_of
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.pruner import pruner_of
 

@@ -13,7 +13,7 @@ import pytest
 
 import tfprune
 from tfprune.backend import keras
-from tfprune.importance import IMPORTANCES
+from tfprune.importance.scores import IMPORTANCES
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.patterns import Block, NOfM, pattern_of
 from tfprune.masking.plan import SCHEDULES

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tfprune
 from tfprune.backend import keras
 from tfprune.errors import ImportanceError, ModelError, ScheduleError, SelectionError, TfpruneError
-from tfprune.importance import IMPORTANCES
+from tfprune.importance.scores import IMPORTANCES
 from tfprune.masking.budget import layer_sparsities
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.selection import SCOPES, Selection

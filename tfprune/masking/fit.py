@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batches
 from tfprune.errors import ModelError
-from tfprune.masking.batches import Batches
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.optimizer import mask_gradients
 from tfprune.masking.pruner import pruner_of

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batches, batches_of
 from tfprune.errors import DataError, ImportanceError, ScheduleError, warn
-from tfprune.importance import Score, importance_of
+from tfprune.importance.scores import Score, importance_of
 from tfprune.importing import call
-from tfprune.masking.batches import Batches, batches_of
 from tfprune.masking.pruner import pruner_of
 from tfprune.masking.schedule import ConstantSparsity
 from tfprune.masking.selection import Scope, Selection

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batches
 from tfprune.errors import ImportanceError, TrainingError
-from tfprune.importance import Importance, importance_of
-from tfprune.masking.batches import Batches
-from tfprune.masking.gradients import Gradients
+from tfprune.importance.gradients import Gradients
+from tfprune.importance.scores import Importance, importance_of
 from tfprune.masking.masked import Masked, masked_layers
 from tfprune.masking.masks import Tensor, next_masks
 from tfprune.masking.optimizer import memories

@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from tfprune.errors import SelectionError, nearest
-from tfprune.importance import Score, importance_of
+from tfprune.importance.scores import Score, importance_of
 from tfprune.masking.patterns import NOfM, pattern_of
 
 SCOPES = ("layer", "global", "erk")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras
+from tfprune.data.batches import batches_of
 from tfprune.errors import ModelError, ScheduleError, SelectionError, nearest, warn
-from tfprune.importance import Score
-from tfprune.masking.batches import batches_of
+from tfprune.importance.scores import Score
 from tfprune.masking.fit import keep_masks_in_fit
 from tfprune.masking.masked import HeldSchedule, Masked, masked_layers
 from tfprune.masking.patterns import pattern_of

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras
-from tfprune.importance import Score
+from tfprune.importance.scores import Score
 from tfprune.results import Coupling
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.costs import Costs, layer_macs

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batches, batches_of
 from tfprune.errors import ImportanceError, nearest
-from tfprune.importance import Importance, Score, importance_of
-from tfprune.masking.batches import Batches, batches_of
-from tfprune.masking.gradients import Gradients
+from tfprune.importance.gradients import Gradients
+from tfprune.importance.scores import Importance, Score, importance_of
 from tfprune.structure.activations import share_active
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.labels import Rows

@@ -10,7 +10,7 @@ import numpy as np
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
 from tfprune.errors import SurgeryError
-from tfprune.importance import Score
+from tfprune.importance.scores import Score
 from tfprune.results import Plan, SurgeryReport
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.budget import Budget, budget_of

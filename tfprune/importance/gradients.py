@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.batches import Batch
 from tfprune.errors import ImportanceError, TrainingError
-from tfprune.importance import Importance
+from tfprune.importance.scores import Importance
 from tfprune.importing import call
-from tfprune.masking.batches import Batch
 
 _FLOAT16_SCALES = 1024.0, 1.0, 1 / 1024  # of the loss: small gradients would vanish, great ones overflow
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tfprune.errors import ImportanceError
-from tfprune.importance import IMPORTANCES, importance_of
+from tfprune.importance.scores import IMPORTANCES, importance_of
 
 PROPERTY = settings(max_examples=100, deadline=None)
 floats = st.floats(-8, 8, width=32).filter(lambda value: value == 0 or abs(value) > 1e-6)
