@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Hold back what native code prints before its log level can be set (about GPUs that are not there)."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -31,7 +31,7 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-with warnings.catch_warnings(), _quiet_stderr():
+with warnings.catch_warnings(), quiet_stderr():
     warnings.simplefilter("ignore")
     import tensorflow as tf
     import tf_keras as keras

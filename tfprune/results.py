@@ -234,8 +234,8 @@ class Coupling:
 
     Attributes:
         name: of the layer that makes them first; what else hangs on them is in `layers`.
-        kind: ``filters`` (filters and neurons), ``heads``, ``key_size`` (places in the vectors that attention
-            compares), ``hidden`` (inexact ones), or ``blocks`` (all branches of one model).
+        kind: ``filters`` (filters and neurons), ``groups`` (of filters), ``heads``, ``key_size`` (places in the vectors
+            that attention compares), ``hidden`` (inexact ones), or ``blocks`` (all branches of one model).
         size: how many units.
         layers: every layer with weights that lose something with a unit.
         parameters: that leave with one unit, on average.
@@ -269,6 +269,12 @@ class Plan:
     sizes: dict[str, int]
     blocks: tuple[str, ...] = ()
     units: int = 0
+
+    def __str__(self) -> str:
+        """One line a coupling: how many of how many fall."""
+        lines = [f"{name}: {len(gone)} of {self.sizes[name]}" for name, gone in self.removed.items()]
+        lines += [f"{name}: its branch" for name in self.blocks]
+        return "\n".join(lines) or "nothing falls"
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tfprune.backend import _quiet_stderr, keras, tf
+from tfprune.backend import keras, quiet_stderr, tf
 from tfprune.errors import ModelError
 from tfprune.importing import one_line
 from tfprune.models.clone import with_precision
@@ -38,7 +38,7 @@ def convert(model: keras.Model) -> bytes:
     holder = tf.Module()  # keeps the variables; the model itself would be saved with all its functions
     holder.weights = list(model.variables)
     try:
-        with _quiet_stderr(), warnings.catch_warnings():
+        with quiet_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             function = tf.function(lambda *inputs: model(_packed(model, inputs), training=False), autograph=False)
             traced = function.get_concrete_function(
@@ -84,7 +84,7 @@ class Session:
 
     def __init__(self, content: bytes, threads: int = 1) -> None:
         try:
-            with _quiet_stderr(), warnings.catch_warnings():
+            with quiet_stderr(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of its move to another package
                 self._interpreter = tf.lite.Interpreter(model_content=content, num_threads=threads)
                 self._interpreter.allocate_tensors()

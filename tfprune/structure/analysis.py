@@ -26,7 +26,7 @@ class Group:
 
     Attributes:
         name: of the layer that makes them first.
-        kind: ``filters``, ``heads``, ``key_size``, ``hidden`` or ``blocks``.
+        kind: ``filters``, ``groups``, ``heads``, ``key_size``, ``hidden`` or ``blocks``.
         units: their numbers in the analysis.
         exact: to remove one equals ignoring it.
     """
@@ -98,6 +98,7 @@ class Analysis:
     def _number_units(self) -> None:
         """Number what is on any weight, and sort it into groups."""
         labels = self.findings.labels
+        labels.find_groups()
         borne = [
             labels.resolve(rows) for each in self.findings.weights.values() for rows in each.axes if rows is not None
         ]

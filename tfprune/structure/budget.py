@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfprune.backend import keras
-from tfprune.cost.latency import LayerTimes, latency, layer_times
+from tfprune.cost.latency import latency
+from tfprune.cost.layer_times import LayerTimes, layer_times
 from tfprune.cost.measure import count_macs
 from tfprune.errors import SelectionError, SurgeryError
 from tfprune.structure.analysis import Analysis, count
@@ -63,10 +64,10 @@ class Budget:
         for _ in range(_TRIES):
             removed = within(ranking, cost, target)
             if removed is None:
-                found = self._measured(build(ranking.removed(1.0)))
+                found = self._measured(build(ranking.first(ranking.spare)))
                 if found is None or found > self.bound:
                     raise self._out_of_reach(costs, ranking, cost, found)
-                return ranking.removed(1.0), ranking.candidates, found if times else None
+                return ranking.first(ranking.spare), ranking.candidates, found if times else None
             found = self._measured(build(removed))
             if found is None or found <= self.bound:
                 return removed, ranking.candidates, found if times else None
@@ -93,7 +94,7 @@ class Budget:
         return float(count_macs(model)) if self.kind == "macs" else None
 
     def _out_of_reach(self, costs: Costs, ranking: Ranking, cost: Cost, found: float | None) -> SurgeryError:
-        least = ranking.removed(1.0)
+        least = ranking.first(ranking.spare)
         floor = cost(least) if found is None else found
         left = sorted(costs.by_layer(least).items(), key=lambda item: -item[1])[:3]
         holds = ", ".join(name for name, _ in left)

@@ -17,7 +17,7 @@ Rows = np.ndarray
 """int64 (size of the axis, labels an index): which labels an index of an axis bears, 0 for none."""
 
 KEPT = 0
-KINDS = ("filters", "heads", "key_size")
+KINDS = ("filters", "groups", "heads", "key_size")
 OUTER, INNER = "outer", "inner"  # ends of the families of an axis that fell into two
 
 
@@ -33,6 +33,7 @@ class Labels:
         self._size = 1
         self.families: list[str] = [""]
         self._family_parent = [0]
+        self._halved: list[tuple[np.ndarray, np.ndarray]] = []  # what axes fell into, outer and inner labels
 
     # --- making
 
@@ -119,6 +120,14 @@ class Labels:
         self._inexact[labels] |= inexact
         if kind is not None:
             self._kind[labels] = KINDS.index(kind)
+
+    def find_groups(self) -> None:
+        """Call groups what stands around filters that can leave by themselves; with both, too little would be left."""
+        for outer, inner in self._halved:
+            inside, around = np.unique(self.resolve(inner[:, None])), np.unique(self.resolve(outer[:, None]))
+            inside, around = inside[inside != KEPT], around[around != KEPT]
+            if inside.size > 1 and not self._inexact[inside].any() and not self._kind[inside].any():
+                self._kind[around] = np.maximum(self._kind[around], KINDS.index("groups"))
 
     # --- what leaves together
 
@@ -230,6 +239,7 @@ class Labels:
         inner = self.fresh(len(labels), f"{family}/{INNER}", kind)[:, 0]
         rows = np.stack(np.meshgrid(outer, inner, indexing="ij"), axis=-1).reshape(-1, 2)
         self._define(free.ravel(), rows)
+        self._halved.append((outer, inner))
         return [outer], [inner[pattern]]
 
     # --- families

@@ -74,7 +74,7 @@ class Ranking:
         analysis: of the model.
         scores: float (units + 1,), higher for what is more worth keeping.
         limits: what may fall.
-        costs: of each unit, to rank by score per cost; None ranks by score.
+        costs: of each unit, to rank by score per cost over the model; None ranks by score.
 
     Raises:
         SurgeryError: nothing may fall.
@@ -88,12 +88,15 @@ class Ranking:
         self._spare = [len(group.units) - limits.least(group) for group in self.groups]
         self._scores = scores
         self.candidates = sum(len(group.units) for group in self.groups)
-        ranks = np.concatenate([np.full(spare, place) for place, spare in enumerate(self._spare)] or [np.zeros(0)])
-        values = np.concatenate(
-            [self._comparable(order, costs)[:spare] for order, spare in zip(self._orders, self._spare, strict=True)]
-            or [np.zeros(0)]
-        )
-        self._order = ranks[np.argsort(values, kind="stable")].astype(np.int64)
+        values = [
+            self._comparable(order, costs) if limits.scope == "global" else _shares(len(order))
+            for order in self._orders
+        ]
+        taken = [each[:spare] for each, spare in zip(values, self._spare, strict=True)]
+        places = np.concatenate([np.full(len(each), place) for place, each in enumerate(taken)] or [np.zeros(0)])
+        ranks = np.concatenate(taken or [np.zeros(0)])
+        order = np.argsort(ranks, kind="stable")
+        self._order, self._values = places[order].astype(np.int64), ranks[order]
 
     def _comparable(self, order: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
         """Scores of a coupling's units over their mean, per cost: what makes couplings comparable."""
@@ -111,19 +114,27 @@ class Ranking:
         return sum(self._spare)
 
     def removed(self, share: float) -> np.ndarray:
-        """Remove a share of the units: bool (units + 1,).
+        """Remove a share of the units, to the nearest unit of each coupling or of the model: bool (units + 1,).
 
-        Args:
-            share: of all candidates, in [0, 1]; 1 removes what the limits allow.
+        Of halves the smaller falls.
         """
         if self._limits.scope == "layer":
-            wanted = [math.floor(share * len(order) + 1e-9) for order in self._orders]
-        else:
-            number = math.floor(share * self.candidates + 1e-9)
-            wanted = list(np.bincount(self._order[:number], minlength=len(self.groups)))
+            return self.first(int(np.searchsorted(self._values, share - 1e-9, "right")))
+        return self.first(math.ceil(share * self.candidates - 0.5 - 1e-9))
+
+    def first(self, number: int, last: int = 0) -> np.ndarray:
+        """Remove the first units in the order in which they fall, as far as limits allow: bool (units + 1,).
+
+        Args:
+            number: how many.
+            last: place of one more in this order, counted from 1, with those of its coupling that fall before it.
+        """
+        wanted = np.bincount(self._order[:number], minlength=len(self.groups))
+        if last > number:
+            wanted[self._order[last - 1]] = np.count_nonzero(self._order[:last] == self._order[last - 1])
         removed = np.zeros(self._analysis.size + 1, bool)
         for group, order, spare, fall in zip(self.groups, self._orders, self._spare, wanted, strict=True):
-            width = self._limits.rounded(group, len(order) - min(int(fall), spare))
+            width = self._limits.rounded(group, len(order) - int(fall))
             fall = min(len(order) - width, int(np.isfinite(self._scores[order]).sum()), spare)
             removed[order[:fall]] = True
         self._guard(removed)
@@ -145,16 +156,27 @@ def within(ranking: Ranking, cost: Cost, budget: float) -> np.ndarray | None:
         cost: of what is left.
         budget: upper bound.
     """
-    low, high = 0, ranking.candidates
-    if cost(ranking.removed(1.0)) > budget:
+    if cost(ranking.first(ranking.spare)) > budget:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        if cost(ranking.removed(middle / ranking.candidates)) <= budget:
-            high = middle
-        else:
-            low = middle + 1
-    return ranking.removed(high / ranking.candidates)
+
+    def least(most: int, last: int = 0) -> int:
+        low, high = 0, most
+        while low < high:
+            middle = (low + high) // 2
+            if cost(ranking.first(middle, last)) <= budget:
+                high = middle
+            else:
+                low = middle + 1
+        return high
+
+    # The last to fall may be a whole branch; with it, others need not fall.
+    last = least(ranking.spare)
+    return ranking.first(least(last, last), last)
+
+
+def _shares(size: int) -> np.ndarray:
+    """At which share of a coupling each of its units falls, worst first: half a unit before it is whole."""
+    return (np.arange(1, size + 1) - 0.5) / size
 
 
 def check_units(analysis: Analysis, limits: Limits) -> None:

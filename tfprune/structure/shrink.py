@@ -61,8 +61,9 @@ def shrink(
         multiple_of: widths that are left are multiples of this, as kernels for 8 or 16 channels like it.
         scope: take the same share of every coupling (``layer``), or the lowest of the model (``global``): scores
             over the mean of their coupling, and with a budget per what a unit costs.
-        units: what may fall: ``filters`` (neurons too), ``heads``, ``key_size``, ``blocks`` (residual branches), and
-            ``hidden``, the units that pass a normalization over channels: without them the others change.
+        units: what may fall: ``filters`` (neurons too), ``heads``, ``groups`` (of a grouped convolution, whose filters
+            fall in every group alike), ``key_size``, ``blocks`` (residual branches), and ``hidden``, the units that
+            pass a normalization over channels: without them the others change.
         minimum: least width that a coupling keeps.
         ceiling: greatest share of a coupling that falls, in (0, 1].
         seed: of the random score, and of the order in which arrays are read.
@@ -130,8 +131,11 @@ def plan(
         >>> model = keras.Sequential([keras.layers.Dense(4, input_shape=(3,), name="a"), keras.layers.Dense(2)])
         >>> model.layers[0].kernel.assign([[1, 5, 2, 4]] * 3)  # doctest: +ELLIPSIS
         <...>
-        >>> tfprune.plan(model, ratio=0.5).removed
+        >>> plan = tfprune.plan(model, ratio=0.5)
+        >>> plan.removed
         {'a': (0, 2)}
+        >>> print(plan)
+        a: 2 of 4
     """
     budget = budget_of(ratio=ratio, params=params, macs=macs, latency_ms=latency_ms, size_mb=size_mb)
     limits = Limits(scope, _listed(units), multiple_of, minimum, ceiling)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
-from tfprune.models.optimizers import inner_optimizer, slots
+from tfprune.models.optimizers import inner_optimizer, named_slots, slots
 from tfprune.structure.surgery import smaller
 
 
@@ -29,44 +29,59 @@ def compile_like(
     for key in ("metrics", "weighted_metrics"):
         arguments[key] = tf.nest.map_structure(_fresh, arguments[key])
     target.output_names = list(source.output_names)  # losses may go by them
-    target.compile(**arguments)
-    pairs = [(one, other) for one, other in pairs if one.trainable]
+    steps = "auto" if source.autotune_steps_per_execution else int(source._steps_per_execution)
+    target.compile(
+        **arguments, run_eagerly=source._run_eagerly, jit_compile=source._jit_compile, steps_per_execution=steps
+    )
     old, new = inner_optimizer(source.optimizer), inner_optimizer(target.optimizer)
-    if not pairs or not list(slots(old, pairs[0][0])):
+    known = _known(old, pairs)
+    if not known:
         return  # it has not stepped yet
     if hasattr(new, "build"):
-        new.build(target.trainable_variables)
+        new.build([other for _, other in known])
     else:
-        new._create_all_weights(target.trainable_variables)
+        new._create_all_weights([other for _, other in known])
     for before, after in zip(_own(source.optimizer, old), _own(target.optimizer, new), strict=True):
         after.assign(before)
-    for one, other in pairs:
-        for before, after in zip(slots(old, one), slots(new, other), strict=True):
-            after.assign(_sliced(before, one, kept.get(id(one))))
+    for one, other in known:
+        for (name, before), after in zip(named_slots(old, one), slots(new, other), strict=True):
+            after.assign(_sliced(name, before, one, kept.get(id(one))))
 
 
-def _sliced(slot: tf.Variable, weight: tf.Variable, indices: tuple[np.ndarray, ...] | None) -> np.ndarray:
+def _known(optimizer: Any, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+    """The pairs that an optimizer has stepped on, in its order; those that were frozen then are not among them."""
+    if isinstance(optimizer, keras.optimizers.legacy.Optimizer):
+        if optimizer._slots:
+            return [(one, other) for one, other in pairs if one._unique_id in optimizer._slots]
+        return pairs if getattr(optimizer, "_iterations", None) is not None else []  # plain descent keeps steps alone
+    order = getattr(optimizer, "_index_dict", {})
+    found = [(one, other) for one, other in pairs if optimizer._var_key(one) in order]
+    return sorted(found, key=lambda pair: order[optimizer._var_key(pair[0])])
+
+
+def _sliced(name: str, slot: tf.Variable, weight: tf.Variable, indices: tuple[np.ndarray, ...] | None) -> np.ndarray:
     """A slot of the weight's shape, or of the weight without its last or last but one axis, as Adafactor keeps."""
     value = slot.numpy()
     if indices is None:
         return value
-    shape = tuple(weight.shape)
-    for own in (indices, indices[:-1], (*indices[:-2], *indices[-1:])):
-        axes = {id(each): size for each, size in zip(indices, shape, strict=True)}
-        if value.shape == tuple(axes[id(each)] for each in own):
-            return smaller(value, own)
+    if value.shape == tuple(weight.shape):
+        return smaller(value, indices)
+    if value.ndim and value.ndim == len(indices) - 1 and name in _MEANS:
+        return smaller(value, _MEANS[name](indices))
     return value
+
+
+_MEANS: dict[str, Any] = {"_r": lambda axes: axes[:-1], "_c": lambda axes: (*axes[:-2], axes[-1])}
 
 
 def _own(outer: Any, inner: Any) -> list[tf.Variable]:
     """What an optimizer remembers that belongs to no weight: steps, rates, scales of the loss."""
     found = [inner.iterations]
-    if outer is not inner and hasattr(outer, "dynamic_counter") and outer.dynamic:
-        found += [outer.dynamic_counter, outer._loss_scale]
-    if isinstance(getattr(inner, "_learning_rate", None), tf.Variable):
-        found.append(inner._learning_rate)
-    if isinstance(getattr(inner, "_u_product", None), tf.Variable):
-        found.append(inner._u_product)
+    if outer is not inner and outer.dynamic:
+        found += [outer._loss_scale.counter, outer._loss_scale.current_loss_scale]
+    for name in ("_learning_rate", "_current_learning_rate", "_u_product", "_m_cache"):
+        if isinstance(getattr(inner, name, None), tf.Variable):
+            found.append(getattr(inner, name))
     return found
 
 
