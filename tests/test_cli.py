@@ -15,7 +15,7 @@ import tiny_workflow
 import tfprune
 from tfprune.cli import main
 
-VERBS = ["run", "resume", "compare", "inspect", "schedules", "schedules draw", "ui"]
+VERBS = ["run", "resume", "compare", "inspect", "shrink", "schedules", "schedules draw", "ui"]
 
 
 @pytest.fixture
@@ -180,6 +180,124 @@ def test_inspect_a_shipped_recipe(cli):
     assert code == 0 and json.loads(out)["prunable"] > 10_000
 
 
+def test_inspect_the_structure(cli, tmp_path):
+    recipe = tiny_workflow.write(tmp_path / "recipe.yaml")
+    tiny_workflow.build((8,), 3).save(tmp_path / "model.keras")
+    for model, more in ((recipe, []), (tmp_path / "model.keras", []), (recipe, ["--importance", "taylor"])):
+        code, out, err = cli("inspect", model, "--structure", "--json", *more)
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert [(each["name"], each["kind"], each["size"]) for each in found] == [
+            ("first", "filters", 16),
+            ("second", "filters", 16),
+        ]
+        assert found[0]["layers"] == ["first", "norm", "second"] and found[0]["exact"] and found[0]["score"] > 0
+        assert (found[0]["parameters"], found[0]["macs"]) == (8 + 1 + 4 + 16, 8 + 16)
+    code, out, _ = cli("inspect", recipe, "--structure")
+    assert code == 0 and re.search(r"second +│filters│ +16│ +20│ +19│", out)
+    assert "2 couplings with units that can be removed: 32 of filters." in out
+
+
+# ------------------------------------------------------------------------------------------------ shrink
+
+
+@pytest.fixture
+def model_file(tmp_path) -> Path:
+    model = tiny_workflow.build((8,), 3)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(*tiny_workflow.examples(32), verbose=0)
+    model.save(tmp_path / "model.keras")
+    return tmp_path / "model.keras"
+
+
+def test_shrink(cli, model_file, tmp_path):
+    code, out, err = cli("shrink", model_file, "-o", tmp_path / "small.keras", "--ratio", "0.5")
+    assert (code, err) == (0, "")
+    assert "16 of 32 units removed (50.0%)" in out and f"model: {tmp_path / 'small.keras'}" in out
+    assert re.search(r"parameters +│ +531 +│ +203 +│ +2.6x", out) and re.search(r"second *│Dense *│ +8│ +8│", out)
+    small = tfprune.load(tmp_path / "small.keras")
+    assert (small.get_layer("first").units, small.get_layer("second").units) == (8, 8)
+    assert int(small.optimizer.iterations) == 1, "it was compiled, and goes on with its momentum"
+
+
+@pytest.mark.parametrize(
+    ("budget", "reached"),
+    [
+        (["--params", "300"], lambda after: after["parameters"] <= 300),
+        (["--macs", "200", "--scope", "global"], lambda after: after["macs"] <= 200),
+        (["--size-mb", "0.0015", "--importance", "fpgm"], lambda after: after["bytes"] <= 1500),
+        (["--ratio", "0.4", "--multiple-of", "8", "--minimum", "2"], lambda after: after["parameters"] == 203),
+        (["--ratio", "0.5", "--ignore", "fir*", "--ceiling", "0.25"], lambda after: after["parameters"] == 451),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_shrink_to_a_budget(budget, reached, cli, model_file, tmp_path):
+    code, out, err = cli("shrink", model_file, "-o", tmp_path / "small.h5", *budget, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)["report"]
+    assert reached(report["after"]) and report["before"]["parameters"] == 531
+    assert tfprune.measure(tfprune.load(tmp_path / "small.h5")).parameters == report["after"]["parameters"]
+
+
+def test_shrink_to_a_latency(cli, tmp_path):
+    tiny_workflow.build((8,), 3, width=512).save(tmp_path / "wide.keras")
+    out = ["-o", tmp_path / "small.keras"]
+    code, text, err = cli("shrink", tmp_path / "wide.keras", *out, "--latency-ms", "0.05")
+    assert code == 0, err
+    assert re.search(r"ms in LiteRT +│ +[\d.]+ +│ +0\.0\d+ +│", text)
+
+
+def test_a_plan_is_saved_and_replayed(cli, model_file, tmp_path):
+    plan = tmp_path / "plan.json"
+    arguments = ("--params", "300", "--importance", "random", "--seed", "4", "--save-plan", plan)
+    assert cli("shrink", model_file, "-o", tmp_path / "one.keras", *arguments)[0] == 0
+    code, out, _ = cli("shrink", model_file, "-o", tmp_path / "two.keras", "--plan", plan)
+    assert code == 0 and "of 32 units removed" in out
+    one, two = (tfprune.load(tmp_path / f"{name}.keras").get_weights() for name in ("one", "two"))
+    assert all(ours.tobytes() == theirs.tobytes() for ours, theirs in zip(one, two, strict=True))
+
+
+def test_scores_that_need_data(cli, model_file, tmp_path):
+    recipe = tiny_workflow.write(tmp_path / "recipe.yaml")
+    out = ["-o", tmp_path / "small.keras", "--ratio", "0.5", "--importance", "taylor", "--batches", "2"]
+    code, text, err = cli("shrink", model_file, *out)
+    assert (code, text) == (2, "") and "importance taylor needs" in err and err.count("\n") == 1
+    assert not (tmp_path / "small.keras").exists()
+    assert cli("shrink", model_file, *out, "--data", recipe)[0] == 0
+    assert cli("shrink", recipe, *out, "--units", "filters", "--units", "blocks")[0] == 0, "of a recipe its own"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give exactly one of --ratio, --params, --macs, --latency-ms, --size-mb, --plan, but got none"),
+        (["--ratio", "0.5", "--macs", "3"], "but got --ratio and --macs"),
+        (["--ratio", "0.5", "--plan", "plan.json"], "but got --ratio and --plan"),
+        (["--plan", "nowhere.json"], "nowhere.json: No such file"),
+        (["--plan", "model.keras"], "model.keras: it is no plan"),
+        (["--ratio", "1.5"], "ratio"),
+        (["--params", "3"], "out of reach"),
+        (["--ratio", "0.5", "--importance", "l3"], "did you mean 'l"),
+        (["--ratio", "0.5", "--importance", "nowhere:f"], "no module 'nowhere'"),
+        (["--ratio", "0.5", "--ignore", "frist"], "did you mean 'first'"),
+        (["--ratio", "0.5", "--units", "filter"], "did you mean 'filters'"),
+        (["--ratio", "0.5", "--scope", "globl"], "scope must be one of layer, global"),
+        (["--ratio", "0.5", "--multiple-of", "0"], "multiple_of"),
+        (["--ratio", "0.5", "--importance", "apoz", "--data", "nowhere.yaml"], "no such file"),
+        (["--ratio", "0.5", "-o", "small.onnx"], "cannot write '.onnx'"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_a_mistake_in_shrink_is_one_line(arguments, words, cli, model_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    output = [] if "-o" in arguments else ["-o", "small.keras"]
+    code, out, err = cli("shrink", "model.keras", *output, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and words in err and err.count("\n") == 1, err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 # ------------------------------------------------------------------------------------------- schedules, ui
 
 
@@ -188,7 +306,8 @@ def test_schedules(cli):
     assert (code, err) == (0, "")
     assert json.loads(out)["digits"]["prune"]["rounds"] == 4
     code, out, _ = cli("schedules")
-    assert re.search(r"digits .* digits-cnn .* 92% .* 4 ", out)
+    assert re.search(r"digits .* digits-cnn .* masking .* 92% .* 4 ", out)
+    assert re.search(r"structured .* digits-cnn .* structured .* 67% of units gone .* 5 ", out)
 
 
 def test_draw(cli, tmp_path, monkeypatch):
@@ -211,6 +330,20 @@ def test_draw_rounds_that_prune_at_once(cli):
     content = json.loads(cli("schedules", "draw", "lottery-ticket", "--json", "--steps", "10")[1])
     jumps = [(number * 10, pytest.approx(target)) for number, target in enumerate(content["targets"][1:])]
     assert [tuple(each) for each in content["points"]] == [(0, 0), *jumps, (40, pytest.approx(0.8))]
+
+
+def test_draw_rounds_that_remove_units(cli, tmp_path):
+    content = json.loads(cli("schedules", "draw", "structured", "--json", "--steps", "10")[1])
+    assert content["targets"] == pytest.approx([1 - 0.8**number for number in range(6)])
+    assert content["points"][-1] == [50, pytest.approx(0.67232)]
+    plan = tmp_path / "plan.svg"
+    code, out, _ = cli("schedules", "draw", "structured-then-masks", "--steps", "10", "-o", plan)
+    assert code == 0 and out.count("targets by round") == 2 and plan.exists()
+    content = json.loads(cli("schedules", "draw", "structured-then-masks", "--json", "--steps", "10")[1])
+    assert [each["label"] for each in content["phases"]] == ["structured", "masking"]
+    assert content["phases"][1]["points"][0] == [30, 0.0]
+    code, _, err = cli("schedules", "draw", "structured", "--set", "prune.target={macs: 5000}")
+    assert code == 2 and "prune.target.macs 5000 is an amount" in err and err.count("\n") == 1
 
 
 def test_draw_over_steps(cli):

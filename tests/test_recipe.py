@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+import tfprune
 from tfprune import recipe as recipes
 from tfprune.errors import RecipeError
-from tfprune.importance import IMPORTANCES
+from tfprune.importance.scores import IMPORTANCES
 from tfprune.masking.selection import SCOPES
 from tfprune.recipe import Recipe, find, load, names, parse, recipe_folder
 
@@ -181,9 +183,9 @@ def test_data_sources(data, kind):
 
 
 def test_every_data_source_is_in_the_table():
-    for name, kind in recipes._DATA_SOURCES.items():
+    for name, kind in recipes.DATA_SOURCES.items():
         assert kind.model_fields["source"].annotation.__args__ == (name,)
-    assert set(recipes._DATA_SOURCES.values()) == set(recipes.DataSection.__subclasses__())
+    assert set(recipes.DATA_SOURCES.values()) == set(recipes.DataSection.__subclasses__())
 
 
 def test_a_recipe_does_not_change():
@@ -362,6 +364,14 @@ def _prune(**change):
     return {"prune": {"target": {"sparsity": 0.5}, **change}}
 
 
+def _structured(**change):
+    return {"prune": {"method": "structured", "target": {"ratio": 0.5}, **change}}
+
+
+def _both(first, second):
+    return {"prune": [{**_structured()["prune"], **first}, {**_prune()["prune"], **second}]}
+
+
 MISTAKES = [
     # wrong type
     (_prune(rounds="many"), "prune.rounds: got 'many', expected", "valid integer"),
@@ -374,7 +384,7 @@ MISTAKES = [
     (_prune(target=0.9), "prune.target: got 0.9, expected a section with keys such as sparsity", ""),
     (_prune(layers="conv*"), "prune.layers: got 'conv*', expected a list", ""),
     ({"prune": None}, "prune: got None, expected a section with keys such as", "target"),
-    ({"prune": [1]}, "prune: got [1], expected a section", "target"),
+    ({"prune": [1]}, "prune.0: got 1, expected a section", "target"),
     ({"train": None}, "train: got None, expected a section", "epochs"),
     ({"data": "digits"}, "data: got 'digits', expected a section with keys such as source", ""),
     ({"name": 12}, "name: got 12, expected", "string"),
@@ -395,7 +405,9 @@ MISTAKES = [
     (_prune(pattern="0x4"), "prune.pattern: got '0x4', expected element", ""),
     (_prune(pattern=124), "prune.pattern: got 124, expected element, N:M such as 2:4, or AxB", "needs quotes"),
     (_prune(pattern="4:2"), "prune.pattern: got '4:2', but N:M keeps N of every M weights, so N must be under M", ""),
-    (_prune(method="magic"), "prune.method: got 'magic', expected one of masking", ""),
+    (_prune(method="magic"), "prune.method: got 'magic', expected one of masking, structured", ""),
+    (_prune(method="structurd"), "prune.method: got 'structurd', expected one of masking", "mean 'structured'?"),
+    (_prune(method=["structured"]), "prune.method: got ['structured'], expected one of masking", ""),
     ({"train": {"optimizer": "adm"}}, "train.optimizer: got 'adm', expected one of adam, adamw,", "mean 'adam'?"),
     ({"model": {"builtin": "resnet50"}}, "model.builtin: got 'resnet50', expected one of digits-cnn,", "mean 'resnet5"),
     ({"precision": "float16"}, "precision: got 'float16', expected one of float32, mixed_b", "did you mean"),
@@ -492,6 +504,55 @@ MISTAKES = [
         {**_prune(rewind_to_epoch=1), "finetune": {"epochs": 0}},
         "prune.rewind_to_epoch leaves weights to be trained, but finetune.epochs is 0",
         "",
+    ),
+    # structured
+    (_structured(target={}), "prune.target: needs exactly one of ratio, params, macs, size_mb, latency_ms", "got none"),
+    (_structured(target={"ratio": 0.5, "macs": 9}), "prune.target: needs exactly one of", "but got ratio and macs"),
+    (_structured(target={"ratio": 1}), "prune.target.ratio: got 1, expected", "less than 1"),
+    (_structured(target={"params": 1.5}), "prune.target.params: got 1.5, expected a whole number, or a share", ""),
+    (_structured(target={"params": 0}), "prune.target.params: got 0, expected a whole number, or a share", ""),
+    (_structured(target={"params": -0.5}), "prune.target.params: got -0.5, expected a whole number, or a share", ""),
+    (_structured(target={"macs": True}), "prune.target.macs: got True, expected a number", ""),
+    (_structured(target={"macs": "half"}), "prune.target.macs: got 'half', expected a whole number", ""),
+    (_structured(target={"macs": float("inf")}), "prune.target.macs: got inf, expected a whole number", ""),
+    (_structured(target={"size_mb": 0}), "prune.target.size_mb: got 0, expected", "greater than 0"),
+    (_structured(target={"latency_ms": -1}), "prune.target.latency_ms: got -1, expected", "greater than 0"),
+    (_structured(target={"ration": 0.5}), "prune.target.ration: unknown key (value 0.5)", "mean 'ratio'?"),
+    (_structured(target={"sparsity": 0.5}), "prune.target.sparsity: goes with method masking", "is structured"),
+    (_prune(target={"ratio": 0.5}), "prune.target.ratio: goes with method structured, but method is masking", ""),
+    (_prune(multiple_of=8), "prune.multiple_of: goes with method structured, but method is masking", ""),
+    (_structured(schedule={}), "prune.schedule: goes with method masking, but method is structured", ""),
+    (_structured(layers=["a"]), "prune.layers: goes with method masking, but method is structured", ""),
+    (_structured(pattern="2:4"), "prune.pattern: goes with method masking, but method is structured", ""),
+    (_structured(multipleof=8), "prune.multipleof: unknown key (value 8); allowed: batches, ceiling", "'multiple_of'?"),
+    (_structured(importance="magnitude"), "prune.importance: got 'magnitude', expected one of l1, l2", "d structured"),
+    (_structured(importance="taylr"), "prune.importance: got 'taylr', expected one of l1", "mean 'taylor'?"),
+    (_prune(importance="fpgm"), "prune.importance: got 'fpgm', expected one of magnitude,", "with method masking"),
+    (_structured(scope="erk"), "prune.scope: got 'erk', expected one of layer, global", ""),
+    (_structured(scope={"a": 0.5}), "prune.scope: got {'a': 0.5}, expected one of layer, global", ""),
+    (_structured(units=[]), "prune: units [] leaves nothing to remove; give some of filters, heads,", ""),
+    (_structured(units=["filter"]), "prune.units.0: got 'filter', expected one of filters, heads,", "'filters'?"),
+    (_structured(units="filters"), "prune.units: got 'filters', expected a list", ""),
+    (_structured(minimum=0), "prune.minimum: got 0, expected", "equal to 1"),
+    (_structured(ceiling=0), "prune.ceiling: got 0, expected", "greater than 0"),
+    # several
+    ({"prune": []}, "prune: got [], expected a section, or a list of some", ""),
+    (_both({"rounds": 0}, {}), "prune.0.rounds: got 0, expected", "equal to 1"),
+    (_both({}, {"rounds": 0}), "prune.1.rounds: got 0, expected", "equal to 1"),
+    (_both({"regrow": 0.1}, {}), "prune.0.regrow: goes with method masking, but method is structured", ""),
+    (_both({}, {"minimum": 2}), "prune.1.minimum: goes with method structured, but method is masking", ""),
+    (_both({}, {"importance": "l2"}), "prune.1.importance: got 'l2', expected one of magnitude", "with method masking"),
+    (_both({}, {"scope": "globl"}), "prune.1.scope: got 'globl', expected one of layer, global", "mean 'global'?"),
+    (_both({}, {"scope": {"a": 2}}), "prune.1.scope.a: got 2, expected a sparsity", ""),
+    (_both({}, {"method": "magic"}), "prune.1.method: got 'magic', expected one of masking, structured", ""),
+    (_both({}, {"round": 2}), "prune.1.round: unknown key (value 2); allowed: batches", "mean 'rounds'?"),
+    (_both({}, {"schedule": {"powr": 2}}), "prune.1.schedule.powr: unknown key (value 2)", "mean 'power'?"),
+    (_both({"target": {"ration": 0.1}}, {}), "prune.0.target.ration: unknown key (value 0.1)", "mean 'ratio'?"),
+    (_both({}, {"rewind_to_epoch": 1}), "prune.rewind_to_epoch goes with a single section", "dense model's"),
+    (
+        {"prune": [*reversed(_both({}, {})["prune"])]},
+        "prune: structured stands after masking, but rebuilding a model would lose its masks; put the structured",
+        "first",
     ),
     # slices
     ({"slices": "classes"}, "slices: got 'classes', expected a list", ""),
@@ -689,6 +750,144 @@ def test_digest_does_not_hang_on_the_order_or_form_of_the_file(tmp_path):
     assert load(two).digest == digest
 
 
+# ------------------------------------------------------------------------------------- structured sections
+
+
+STRUCTURED = {"name": "smaller", "prune": {"method": "structured", "target": {"ratio": 0.5}}}
+BOTH = {"name": "both", "prune": [STRUCTURED["prune"], {**MINIMAL["prune"], "rounds": 2}]}
+
+# One change for every field of a structured section.
+STRUCTURED_CHANGES = {
+    "method": "masking",
+    "rounds": "7",
+    "importance": "fpgm",
+    "batches": "7",
+    "scope": "global",
+    "ignore": "[conv1]",
+    "units": "[blocks]",
+    "multiple_of": "8",
+    "minimum": "2",
+    "ceiling": "0.7",
+    "target": "{macs: 70}",
+}
+TARGETS = [
+    {"ratio": 0.5},
+    {"params": 5},
+    {"params": 0.5},
+    {"macs": 5},
+    {"macs": 0.5},
+    {"size_mb": 5},
+    {"latency_ms": 5},
+]
+
+
+@pytest.fixture
+def smaller(tmp_path):
+    """Load a small structured recipe with overrides."""
+    path = written(tmp_path, STRUCTURED)
+    return lambda *overrides: load(path, overrides)
+
+
+def test_every_structured_field_has_a_change_here():
+    assert set(recipes.StructuredSection.model_fields) == set(STRUCTURED_CHANGES)
+
+
+@pytest.mark.parametrize("key", [key for key in STRUCTURED_CHANGES if key != "method"])
+def test_digest_reacts_to_the_structured(key, smaller):
+    assert smaller(f"prune.{key}={STRUCTURED_CHANGES[key]}").digest != smaller().digest
+
+
+def test_digest_reacts_to_every_target():
+    digests = {parse({**STRUCTURED, "prune": {**STRUCTURED["prune"], "target": target}}).digest for target in TARGETS}
+    assert len(digests) == len(TARGETS)
+    assert parse(STRUCTURED).digest != parse({**MINIMAL, "name": "smaller"}).digest
+    one, two = parse({**BOTH, "prune": BOTH["prune"][:1]}), parse({**BOTH, "prune": BOTH["prune"][0]})
+    assert len({one.digest, two.digest, parse(BOTH).digest}) == 3
+
+
+def test_digest_reacts_to_the_order_of_patterns_in_a_list():
+    scopes = ({"conv*": 0.5, "*1": 0.2}, {"*1": 0.2, "conv*": 0.5})
+    digests = {parse({**BOTH, **_both({}, {"scope": scope})}).digest for scope in scopes}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+@pytest.mark.parametrize("several", [False, True])
+def test_every_target_reads_back(target, several, tmp_path):
+    section = {**STRUCTURED["prune"], "target": target, "units": ["heads", "blocks"], "ignore": ["conv*"]}
+    recipe = parse({**STRUCTURED, "prune": [section, MINIMAL["prune"]] if several else section})
+    again = load(written(tmp_path, recipe.to_yaml()))
+    assert again == recipe == parse(recipe.model_dump(mode="json")) == pickle.loads(pickle.dumps(recipe))
+    assert (again.digest, again.to_yaml()) == (recipe.digest, recipe.to_yaml())
+    plain = yaml.safe_load(recipe.to_yaml())["prune"]
+    assert (plain[0] if several else plain)["target"] == target
+    assert "null" not in recipe.to_yaml()
+
+
+def test_amounts_and_shares():
+    def target(**given):
+        return parse({**STRUCTURED, "prune": {**STRUCTURED["prune"], "target": given}}).structured.target
+
+    assert (target(params=0.5).is_share, target(params=5).is_share, target(ratio=0.5).is_share) == (True, False, True)
+    assert (target(size_mb=0.5).is_share, target(latency_ms=0.5).is_share) == (False, False)
+    assert target(params=5.0).params == 5 and isinstance(target(params=5.0).params, int)
+    assert (target(macs=70).counted, target(macs=70).value) == ("macs", 70)
+    said = [target(**given).said for given in TARGETS]
+    assert said[:3] == ["50% of units gone", "5 params", "50% of params"] and len(set(said)) == len(said)
+
+
+def test_defaults_of_a_structured_section():
+    recipe = parse(STRUCTURED)
+    section = recipe.structured
+    assert (section.rounds, section.importance, section.scope, section.units) == (
+        5,
+        "l2",
+        "layer",
+        ("filters", "heads"),
+    )
+    assert (recipe.max_rounds, recipe.finetune_epochs, recipe.rewind_to_epoch) == (10, 6, None)
+    assert recipe.schedule.kind == "constant"
+    with pytest.raises(TypeError):
+        _ = recipe.masking
+    with pytest.raises(TypeError):
+        _ = parse(MINIMAL).structured
+
+
+def test_phases():
+    assert parse(MINIMAL).phases == (parse(MINIMAL),)
+    recipe = parse(BOTH)
+    first, second = recipe.phases
+    assert [each.sections for each in (first, second)] == [recipe.sections[:1], recipe.sections[1:]]
+    assert (first.structured.target.ratio, second.masking.target.sparsity) == (0.5, 0.5)
+    assert recipe.max_rounds == first.max_rounds == second.max_rounds == 2 * (5 + 2)
+    assert (first.schedule.kind, second.schedule.kind) == ("constant", "polynomial")
+    limited = parse({**BOTH, "stop": {"max_rounds": 3, "max_drop": None}})
+    assert [(each.max_rounds, each.stop.max_drop) for each in limited.phases] == [(3, None)] * 2
+
+
+def test_overrides_reach_into_a_list(tmp_path):
+    path = written(tmp_path, BOTH)
+    recipe = load(path, ["prune.1.target.sparsity=0.25", "prune.0.rounds=3", "prune.0.target={macs: 0.5}"])
+    assert recipe.phases[1].masking.target.sparsity == 0.25
+    assert (recipe.sections[0].rounds, recipe.phases[0].structured.target.macs) == (3, 0.5)
+    assert load(path, ["prune.1={target: {sparsity: 0.75}}"]).phases[1].masking.target.sparsity == 0.75
+    line = "prune is a list; its places are prune.0, prune.1"
+    for key in ("prune.2.rounds", "prune.rounds", "prune.-1.rounds", "prune.x"):
+        assert mistake(path, [f"{key}=3"]) == f"--set '{key}=3': {line}"
+
+
+def test_structured_names_are_those_that_there_are():
+    from tfprune.structure.ranking import UNITS, Scope
+    from tfprune.structure.scores import IMPORTANCES as SCORES
+
+    assert set(recipes.UnitImportance.__args__) == set(SCORES)
+    assert set(recipes.UnitKind.__args__) == set(UNITS)
+    assert recipes.UnitScope.__args__ == Scope.__args__
+    section, shrink = parse(STRUCTURED).structured, inspect.signature(tfprune.shrink).parameters
+    for name in set(recipes.StructuredSection.model_fields) - {"method", "rounds", "target"}:
+        assert getattr(section, name) == shrink[name].default, "what a recipe leaves out is what the function does"
+
+
 # ----------------------------------------------------------------------------------------- round trip
 
 
@@ -828,25 +1027,52 @@ DATA = st.one_of(
     _optional({"source": st.just("function"), "function": FUNCTIONS}, arguments=ARGUMENTS, **COMMON),
 )
 WITHIN_A_ROUND = {"begin": st.floats(0, 0.49), "end": st.floats(0.5, 1), "frequency": COUNT}
+MASKING = _optional(
+    {"target": st.fixed_dictionaries({"sparsity": _shares(low_open=True)})},
+    rounds=COUNT,
+    scope=st.sampled_from(["layer", "global", "erk"])
+    | st.dictionaries(TEXT, st.floats(0, 1, exclude_max=True), min_size=1, max_size=3),
+    importance=st.sampled_from(list(IMPORTANCES)) | FUNCTIONS,
+    batches=COUNT,
+    pattern=st.sampled_from([None, "element", "1x4", "16x2"]),
+    regrow=_shares(),
+    layers=st.none() | st.lists(TEXT, max_size=3),
+    schedule=st.one_of(
+        _optional(kind=st.just("polynomial"), power=POSITIVE, **WITHIN_A_ROUND),
+        _optional({"kind": st.just("stepped")}, steps=COUNT, **WITHIN_A_ROUND),
+        _optional({"kind": st.sampled_from(SCHEDULE_KINDS)}, **WITHIN_A_ROUND),
+    ),
+)
+AMOUNT = COUNT | st.floats(0.01, 0.99)
+REMOVAL = _optional(
+    {
+        "method": st.just("structured"),
+        "target": st.one_of(
+            st.fixed_dictionaries({"ratio": _shares(low_open=True)}),
+            st.fixed_dictionaries({"params": AMOUNT}),
+            st.fixed_dictionaries({"macs": AMOUNT}),
+            st.fixed_dictionaries({"size_mb": POSITIVE}),
+            st.fixed_dictionaries({"latency_ms": POSITIVE}),
+        ),
+    },
+    rounds=COUNT,
+    importance=st.sampled_from(recipes.UnitImportance.__args__) | FUNCTIONS,
+    batches=COUNT,
+    scope=st.sampled_from(["layer", "global"]),
+    ignore=st.lists(TEXT, max_size=3),
+    units=st.lists(st.sampled_from(recipes.UnitKind.__args__), min_size=1, max_size=3),
+    multiple_of=COUNT,
+    minimum=COUNT,
+    ceiling=st.floats(0.01, 1),
+)
 CONTENT = _optional(
     {
         "name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,12}", fullmatch=True),
-        "prune": _optional(
-            {"target": st.fixed_dictionaries({"sparsity": _shares(low_open=True)})},
-            rounds=COUNT,
-            scope=st.sampled_from(["layer", "global", "erk"])
-            | st.dictionaries(TEXT, st.floats(0, 1, exclude_max=True), min_size=1, max_size=3),
-            importance=st.sampled_from(list(IMPORTANCES)) | FUNCTIONS,
-            batches=COUNT,
-            pattern=st.sampled_from([None, "element", "1x4", "16x2"]),
-            regrow=_shares(),
-            layers=st.none() | st.lists(TEXT, max_size=3),
-            schedule=st.one_of(
-                _optional(kind=st.just("polynomial"), power=POSITIVE, **WITHIN_A_ROUND),
-                _optional({"kind": st.just("stepped")}, steps=COUNT, **WITHIN_A_ROUND),
-                _optional({"kind": st.sampled_from(SCHEDULE_KINDS)}, **WITHIN_A_ROUND),
-            ),
-        ),
+        "prune": MASKING
+        | REMOVAL
+        | st.tuples(st.lists(REMOVAL, max_size=2), st.lists(MASKING, max_size=2))
+        .map(lambda parts: parts[0] + parts[1])
+        .filter(bool),
     },
     model=MODELS,
     data=DATA,

@@ -12,7 +12,7 @@ import tiny_workflow
 from tfprune.errors import RecipeError, StorageError
 from tfprune.masking.plan import round_schedule
 from tfprune.recipe import ScheduleSection, parse
-from tfprune.report.figures import draw_schedules, kinds_points, save_figure, schedule_points
+from tfprune.report.figures import draw_schedules, kinds_points, phases_points, save_figure, schedule_points
 from tfprune.rounds.stop import planned_targets
 
 KINDS = ["polynomial", "linear", "exponential", "cosine", "stepped", "constant"]
@@ -51,6 +51,19 @@ def test_points_are_what_the_masks_do(kind, begin, end, frequency, steps):
     assert {step: held[step] for step in staircase} == staircase
     risen = {step for step in range(1, len(held)) if held[step] > held[step - 1]}
     assert risen == set(staircase) - {0} - ({3 * steps} - risen), "a point where it rises, and nowhere else"
+
+
+def test_phases_follow_each_other():
+    at_once = ScheduleSection(kind="constant")
+    first, second = [0.0, 0.2, 0.36], [0.0, 0.5]
+    lines = phases_points([("structured", at_once, first), ("masking", at_once, second)], 10)
+    assert lines == {
+        "structured": [*schedule_points(at_once, first, 10), (30, 0.36)],
+        "masking": [(20, 0.0), (20, 0.5), (30, 0.5)],
+    }
+    assert phases_points([("a", at_once, first)], 10) == {"a": schedule_points(at_once, first, 10)}
+    assert list(phases_points([("a", at_once, first)] * 2, 10)) == ["a", "a (2)"]
+    assert draw_schedules("t", lines, 3, "share").axes[0].get_ylabel() == "share (%)"
 
 
 def test_points_of_a_recipe():

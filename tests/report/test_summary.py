@@ -109,6 +109,51 @@ def test_rounds_table_shows_reasons_and_marks_the_best():
     assert [row.style for row in table.rows] == ["", "bold green", "red"]
 
 
+def rebuilt(number: int, parameters: int, macs: int, removed: float, *rest: float) -> Round:
+    weight = Measurement(parameters, parameters, parameters, 0, macs, 4 * parameters, parameters)
+    scores = evaluation(0.95 - 0.01 * number, 0.01 * number if number else None)
+    start = (number, max(0, number - 1), removed, 0.0, 0.2, scores, weight, Verdict(True))
+    return Round(*start, method="structured", removed=removed, reached=removed)
+
+
+SMALLER = (rebuilt(0, 2000, 9000, 0.0), rebuilt(1, 1200, 4000, 0.2), rebuilt(2, 800, 3000, 0.36))
+MASKED_THEN = replace(
+    FIRST, number=3, phase=1, removed=0.36, measurement=Measurement(800, 420, 700, 350, 3000, 3200, 9)
+)
+
+
+def test_rounds_that_rebuild_show_sizes():
+    table = rounds_table("digits-1", SMALLER, best=2)
+    assert shown(table) == [
+        ["round", "removed", "parameters", "MACs", "MB", "accuracy", "change", "worst slice", "verdict"],
+        ["dense", "0.0%", "2,000", "9,000", "0.008", "95.0%", "", "", "passed"],
+        ["r01", "20.0%", "1,200", "4,000", "0.005", "94.0%", "-1.0", "", "passed"],
+        ["r02", "36.0%", "800", "3,000", "0.003", "93.0%", "-2.0", "", "passed"],
+    ]
+    lines = workflow_markdown("digits-1", SMALLER, "").splitlines()
+    assert len({line.count("|") for line in lines[2:]}) == 1 and lines[2].startswith("| round | removed | parameters |")
+    assert round_sentence(SMALLER[0]) == "dense: 0.0% of the units removed, 2,000 parameters, accuracy 95.0%"
+    assert round_sentence(SMALLER[1]) == (
+        "r01: 20.0% of the units removed, 1,200 parameters, accuracy 94.0% (-1.0 points)"
+    )
+
+
+def test_rounds_of_both_kinds_show_both():
+    rounds = (*SMALLER, MASKED_THEN)
+    rows = shown(rounds_table("digits-1", rounds, best=3))
+    assert rows[0][:6] == ["round", "removed", "parameters", "MACs", "MB", "sparsity"]
+    assert rows[4][:6] == ["r03", "36.0%", "800", "3,000", "0.003", "50.0%"]
+    assert "of all" not in rows[0]
+    assert round_sentence(MASKED_THEN).startswith("r03: 36.0% of the units removed, sparsity 50.0%, accuracy")
+    result = replace(RESULT, rounds=rounds, best=3)
+    assert "round 3 has 2.5x fewer parameters and 3.0x fewer MACs with 36.0% of the units removed, and 4.8x fewer " in (
+        outcome_sentence(result, "why")
+    )
+    only = outcome_sentence(replace(RESULT, rounds=SMALLER, best=1), "why")
+    assert "round 1 has 1.7x fewer parameters and 2.2x fewer MACs with 20.0% of the units removed; on" in only
+    assert "nonzero" not in only
+
+
 def test_markdown_is_a_table():
     lines = workflow_markdown("digits-1", ROUNDS, "Done.").splitlines()
     assert lines[:2] == ["**digits-1** Done.", ""]

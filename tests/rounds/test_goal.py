@@ -12,7 +12,7 @@ import tiny_workflow
 import tfprune
 from tfprune.backend import keras
 from tfprune.errors import ImportanceError, RecipeError, SelectionError, TrainingError
-from tfprune.masking.gradients import Gradients
+from tfprune.importance.gradients import Gradients
 from tfprune.masking.masked import masked_variables
 from tfprune.masking.pruner import Pruner
 from tfprune.recipe import parse

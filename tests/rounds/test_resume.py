@@ -27,7 +27,7 @@ from tfprune.errors import RecipeError
 from tfprune.recipe import Recipe, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import Round
-from tfprune.rounds.checkpoint import open_workflow, unfinished
+from tfprune.rounds.checkpoint import Workflow, open_workflow, unfinished
 from tfprune.rounds.start import execute
 
 Moment = Callable[[Path], bool]
@@ -109,17 +109,19 @@ def without_clock(value):
     return [without_clock(each) for each in value] if isinstance(value, list) else value
 
 
-def ledger(home: Path) -> dict:
-    content = json.loads((home / "workflows" / "tiny-1" / "ledger.json").read_text())
-    return without_clock({key: value for key, value in content.items() if key not in ("id", "created")})
+def ledger(home: Path, name: str = "tiny-1") -> dict:
+    content = json.loads((home / "workflows" / name / "ledger.json").read_text())
+    return without_clock({key: value for key, value in content.items() if key not in ("id", "created", "name")})
 
 
-def arrays(home: Path) -> dict[str, np.ndarray]:
-    found = {}
-    for path in sorted((home / "workflows" / "tiny-1").glob("*.npz")):
+def arrays(home: Path, name: str = "tiny-1") -> dict[str, np.ndarray]:
+    folder, found = home / "workflows" / name, {}
+    for path in sorted(folder.glob("*.npz")):
         with np.load(path) as content:
             found |= {f"{path.name}/{key}": content[key] for key in content.files if key != "about"}
-    weights = tfprune.load(home / "workflows" / "tiny-1" / "model.keras").get_weights()
+    for path in sorted(folder.glob("*.plan.json")):
+        found[path.name] = np.frombuffer(path.read_bytes(), np.uint8)
+    weights = tfprune.load(folder / "model.keras").get_weights()
     return {**found, **{f"model/{index}": each for index, each in enumerate(weights)}}
 
 
@@ -155,12 +157,15 @@ def recorded(home: Path) -> dict[str, dict]:
     return found
 
 
-def assert_same(home: Path, undisturbed: Path) -> None:
-    assert ledger(home) == ledger(undisturbed)
-    ours, theirs = arrays(home), arrays(undisturbed)
+def assert_same_files(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> None:
     assert ours.keys() == theirs.keys()
     different = [key for key in theirs if ours[key].tobytes() != theirs[key].tobytes()]
     assert not different
+
+
+def assert_same(home: Path, undisturbed: Path) -> None:
+    assert ledger(home) == ledger(undisturbed)
+    assert_same_files(arrays(home), arrays(undisturbed))
     assert recorded(home) == recorded(undisturbed)
     assert not list(home.glob("workflows/**/.tmp-*")), "temporaries of killed processes are left"
     assert not [path for path in home.glob("artifacts/models/*") if not (path / "artifacts" / "MLmodel").exists()]
@@ -254,6 +259,117 @@ def test_killed_at_any_moment(moment, tmp_path, finished):
         pytest.skip("the workflow had ended before the moment came")
     assert done.returncode == 0, done.stderr
     assert_same(home, finished[0] / "home")
+
+
+# ---------------------------------------------------------------------------------------- rebuilt models
+
+
+STRUCTURED = {"method": "structured", "target": {"ratio": 0.5}, "rounds": 2}
+THEN_MASKS = {"target": {"sparsity": 0.5}, "rounds": 1, "schedule": {"frequency": 2}}
+QUICK = {"track__models": False, "train__epochs": 3, "train__learning_rate": 0.02}
+WORKFLOWS = {
+    "both": {
+        "prune": [{**STRUCTURED, "rounds": 1}, THEN_MASKS],
+        "train__epochs": 1,
+        "stop": {"max_drop": 0.9},
+        "finetune": {"epochs": 2},
+    },
+    # The gate fails the second round, so that the third starts from an older parent than the last.
+    "gated": {
+        "prune": {**STRUCTURED, "target": {"ratio": 0.75}},
+        "stop": {"max_drop": 0.1, "max_rounds": 3},
+        "finetune": {"epochs": 1, "learning_rate": 1e-4},
+    },
+}
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def killed_after_every_step(recipe: Recipe, monkeypatch) -> list[str]:
+    """Run a workflow in processes that each die after one more kept step than was ever kept; returns the steps."""
+    seen: list[str] = []
+
+    def deadly(name: str):
+        keep = getattr(Workflow, name)
+
+        def keep_and_die(self, *arguments):
+            keep(self, *arguments)
+            about = [len(each) if isinstance(each, list) else each for each in arguments]
+            step = " ".join([name, *(str(each) for each in about if isinstance(each, int | str))])
+            if name == "keep":
+                halted = sum(each.halt is not None for each in self.ledger.phases)
+                step += f": {len(self.ledger.rounds)} rounds, {len(self.ledger.phases)} phases, {halted} halted"
+                step += ", done" if self.ledger.outcome else ""
+            if step not in seen:
+                seen.append(step)
+                raise Killed
+
+        return keep_and_die
+
+    with monkeypatch.context() as patch:
+        for name in ("keep", "keep_round", "keep_plan", "keep_progress", "drop_plan"):
+            patch.setattr(Workflow, name, deadly(name))
+        while not seen or not seen[-1].endswith("done"):
+            with pytest.raises(Killed):
+                execute(recipe)
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["both", pytest.param("gated", marks=pytest.mark.full)])
+def test_structured_rounds_are_the_same_after_a_kill_at_every_step(kind, home, monkeypatch):
+    changes = {**QUICK, **WORKFLOWS[kind]}
+    recipe = parse(tiny_workflow.recipe(name=kind, **changes))
+    whole = execute(recipe)
+    methods = [each.method for each in whole.rounds[1:]]
+    if kind == "both":
+        assert methods == ["structured", "masking"]
+    else:
+        assert [(each.parent, each.verdict.passed) for each in whole.rounds[1:]] == [(0, True), (1, False), (1, True)]
+    steps = killed_after_every_step(recipe, monkeypatch)
+    for number, method in enumerate(methods, 1):
+        assert f"keep_round {number}" in steps and f"keep_progress r{number:02d} 1" in steps
+        assert (f"keep_plan {number}" in steps) == (method == "structured")
+    first = steps.index("keep_plan 1")
+    assert first < steps.index("keep_progress r01 1"), "the plan is kept before what is trained on it"
+    assert ledger(home, f"{kind}-2") == ledger(home, f"{kind}-1")
+    assert_same_files(arrays(home, f"{kind}-2"), arrays(home, f"{kind}-1"))
+
+
+STRUCTURED_MOMENTS = {
+    "plan": lambda: changes("round-01.plan.json"),
+    "second plan": lambda: changes("round-02.plan.json"),
+    "progress": lambda: changes("progress.npz", 3),
+    "between phases": lambda: changes("ledger.json", 4),
+    "masks": lambda: changes("round-03.npz"),
+    "writing": lambda: appears("workflows/tiny-1/.tmp-*"),
+}
+
+
+@pytest.fixture(scope="module")
+def structured_whole(tmp_path_factory) -> Path:
+    """The home of a structured workflow that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("structured")
+    tiny_workflow.write(folder / "recipe.yaml", prune=[STRUCTURED, THEN_MASKS])
+    done = tiny_workflow.tfprune(folder, folder / "home", "run", "recipe.yaml")
+    assert done.returncode == 0, done.stderr
+    return folder / "home"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("moment", STRUCTURED_MOMENTS.values(), ids=STRUCTURED_MOMENTS)
+def test_structured_rounds_killed_at_any_moment(moment, tmp_path, structured_whole):
+    home = tmp_path / "home"
+    tiny_workflow.write(tmp_path / "recipe.yaml", prune=[STRUCTURED, THEN_MASKS])
+    for _ in range(2):
+        kill_at(tmp_path, home, moment())
+    done = tiny_workflow.tfprune(tmp_path, home, "run", "recipe.yaml")
+    if (home / "workflows" / "tiny-2").exists():  # the second kill came too late; then it was done
+        assert ledger(home)["outcome"]
+        pytest.skip("the workflow had ended before the moment came")
+    assert done.returncode == 0, done.stderr
+    assert_same(home, structured_whole)
 
 
 # ------------------------------------------------------------------------------------------------- Ctrl-C

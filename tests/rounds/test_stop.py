@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,9 +10,11 @@ import tiny_workflow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfprune.errors import RecipeError
 from tfprune.recipe import Recipe, StopSection, parse
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
 from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step, planned_targets
+from tfprune.rounds.target import Goal, goal_of, goal_within
 
 WEIGHT = Measurement(parameters=100, nonzero=100, prunable=100, zeros=0, macs=1, bytes=1, gzipped_bytes=1)
 
@@ -180,6 +183,104 @@ def test_planned_targets_rise_to_the_target(recipe):
     targets = planned_targets(recipe)
     assert targets[0] == 0 and targets[-1] == pytest.approx(recipe.prune.target.sparsity)
     assert all(before < after for before, after in pairwise(targets))
+
+
+# ---------------------------------------------------------------------------------------------- structured
+
+
+def the_structured(target=None, **changes) -> Recipe:
+    prune = {"method": "structured", "target": target or {"ratio": 0.67232}, "rounds": 5}
+    return the_recipe(prune=prune, **changes)
+
+
+def rebuilt(number: int, step: Step, reached: float, passed: bool = True) -> Round:
+    return replace(made(number, step, 0.0, passed), method="structured", reached=reached, removed=reached)
+
+
+def simulate_rebuilt(recipe: Recipe, goal: Goal, passes, units: int) -> tuple[list[Round], Halt]:
+    """Play rounds in which units fall whole, as the core counts them: of those that are left, rounded down."""
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0)]
+    while isinstance(step := next_step(rounds, recipe, goal), Step):
+        assert len(rounds) <= recipe.max_rounds, "it goes on for ever"
+        gone = round(units * rounds[step.parent].reached)
+        ratio = 1 - (1 - step.target) / (1 - gone / units)
+        reached = (gone + int(ratio * (units - gone) + 1e-9)) / units
+        rounds.append(rebuilt(len(rounds), step, reached, passes(reached)))
+    return rounds, step
+
+
+@pytest.mark.parametrize("units", [10, 16, 100, 10**6])
+def test_five_rounds_of_a_fifth(units):
+    goal = replace(goal_of(the_structured()), slack=1 / units)
+    rounds, halt = simulate_rebuilt(the_structured(), goal, lambda _: True, units)
+    assert [each.target for each in rounds] == pytest.approx([1 - 0.8**number for number in range(6)])
+    assert [each.share for each in rounds[1:]] == pytest.approx([0.2] * 5)
+    assert all(each.target - each.reached <= 1 / units for each in rounds), "what was left open is made up for"
+    assert halt == Halt(True, "the target of 67.2% of the units removed is reached")
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.floats(0.05, 0.95), st.integers(1, 6), st.floats(0, 1), st.integers(4, 1000))
+def test_structured_rounds_keep_the_rules(ratio, count, limit, units):
+    recipe = the_structured({"ratio": ratio}, prune__rounds=count)
+    goal = replace(goal_of(recipe), slack=1 / units)
+    rounds, halt = simulate_rebuilt(recipe, goal, lambda reached: reached <= limit, units)
+    best = best_round(rounds)
+    assert best.reached == max(each.reached for each in rounds if each.verdict.passed)
+    assert halt.target_met == (best.reached >= ratio - 1 / units - 1e-9)
+    for before, each in pairwise(rounds):
+        assert each.parent == best_round(rounds[: each.number]).number
+        if not before.verdict.passed:
+            assert each.share <= before.share / 2 * 1.02
+
+
+@pytest.mark.parametrize(
+    ("target", "amount", "goal"),
+    [
+        ({"params": 250}, 1000, Goal(0.75, "parameters", "at most 250 parameters", 250)),
+        ({"params": 0.25}, 1000, Goal(0.5, "parameters", "at most 500 parameters", 500)),
+        ({"macs": 1500}, 1000, Goal(-0.5, "MACs", "at most 1,500 MACs", 1500)),
+        ({"size_mb": 0.5}, 2, Goal(0.75, "size", "at most 0.50 MB of weights", 0.5)),
+        ({"latency_ms": 1.5}, 3, Goal(0.5, "latency", "at most 1.50 ms", 1.5)),
+        ({"ratio": 0.5}, 1, Goal(0.5, "units", "50.0% of the units removed")),
+    ],
+    ids=str,
+)
+def test_amounts_become_shares_of_where_the_phase_starts(target, amount, goal):
+    assert goal_within(the_structured(target), amount, 2000) == goal
+
+
+def test_what_no_whole_unit_could_make_up_for_is_left():
+    recipe = the_structured({"ratio": 0.5})
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0), rebuilt(1, Step(0, 0.48, 0.48), 0.49)]
+    goal = goal_of(recipe)
+    assert isinstance(next_step(rounds, recipe, goal), Step)
+    halt = next_step(rounds, recipe, replace(goal, slack=0.03, grain=0.015))
+    assert halt == Halt(True, "the target of 50.0% of the units removed is reached")
+
+
+def test_an_amount_is_a_share_only_of_a_model():
+    with pytest.raises(RecipeError, match=r"prune.target.params 250 is an amount") as caught:
+        planned_targets(the_structured({"params": 250}))
+    assert "\n" not in str(caught.value)
+    assert planned_targets(the_structured({"macs": 0.25}, prune__rounds=2)) == pytest.approx([0, 0.5, 0.75])
+
+
+def test_a_budget_that_is_met_early_needs_no_further_round():
+    recipe = the_structured({"params": 250})
+    goal = goal_within(recipe, 1000, 1000)
+    first = Step(0, 0.25, 0.25)
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0), rebuilt(1, first, 0.8)]
+    assert next_step(rounds, recipe, goal) == Halt(True, "the target of at most 250 parameters is reached")
+    assert next_step(rounds[:1], recipe, replace(goal, final=-1.0)) == Halt(True, "the model is that small already")
+
+
+def test_what_passed_later_is_further():
+    """Masks begin at a sparsity of nothing, on the best structured round."""
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0), rebuilt(1, Step(0, 0.5, 0.5), 0.5)]
+    masked = replace(made(2, Step(1, 0.2, 0.2), 0.2, True), phase=1)
+    assert best_round([*rounds, masked]).number == 2
+    assert best_round([*rounds, replace(masked, verdict=Verdict(False, ("no",)))]).number == 1
 
 
 # -------------------------------------------------------------------------------------------------- gates

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, operation_layers, tf
+from tfprune.errors import ImportanceError
+from tfprune.importing import call
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.graph import Node, follow
 from tfprune.structure.visit import Visit
@@ -32,11 +34,18 @@ def share_active(analysis: Analysis, batches: list[Any]) -> np.ndarray:
 
     Returns:
         float (units + 1,), shares in [0, 1].
+
+    Raises:
+        ImportanceError: no batch, or one that does not fit the model.
     """
+    if not batches:
+        raise ImportanceError("importance apoz needs data, but there is not a single batch")
     sums, counts = np.zeros((2, analysis.size + 1)), np.zeros((2, analysis.size + 1))
     for inputs in batches:
         visits = iter(analysis.findings.calls)
-        for this, outputs in _run(analysis, visits, inputs):
+        for this, outputs in call(
+            _run, "importance apoz: the model on its data", ImportanceError, analysis, visits, inputs
+        ):
             behind = int(_is_active(this.layer))
             for channels, values in zip(this.outputs, outputs, strict=True):
                 active = None

@@ -40,6 +40,8 @@ class Limits:
             raise SelectionError(f"scope must be one of {', '.join(get_args(Scope))}, but got {self.scope!r}")
         if isinstance(self.units, str):
             raise SelectionError(f"units must be a list of {', '.join(UNITS)}, but got {self.units!r}")
+        if not self.units:
+            raise SelectionError(f"units must be of {', '.join(UNITS)}, but got none")
         for each in self.units:
             if each not in UNITS:
                 raise SelectionError(
@@ -187,6 +189,11 @@ def check_units(analysis: Analysis, limits: Limits) -> None:
     """
     if Ranking(analysis, np.zeros(analysis.size + 1), limits).spare:
         return
+    if sum(len(group.units) > 1 for group in analysis.groups if group.kind in limits.units):
+        raise SurgeryError(
+            f"model {analysis.model.name!r} has nothing to remove within minimum={limits.minimum}, "
+            f"ceiling={limits.ceiling} and multiple_of={limits.multiple_of}; let more fall"
+        )
     others = sorted({group.kind for group in analysis.groups if len(group.units) > 1} - set(limits.units))
     held = [f"{name} ({why})" for name, why in list(analysis.findings.frozen.items())[:4]]
     reason = (

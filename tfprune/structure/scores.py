@@ -10,7 +10,7 @@ import numpy as np
 
 from tfprune.backend import keras, tf
 from tfprune.data.batches import Batches, batches_of
-from tfprune.errors import ImportanceError, nearest
+from tfprune.errors import ImportanceError, SelectionError, nearest
 from tfprune.importance.gradients import Gradients
 from tfprune.importance.scores import Importance, Score, importance_of
 from tfprune.structure.activations import share_active
@@ -37,9 +37,13 @@ def score_units(
         float (units + 1,); the first is no unit's.
 
     Raises:
+        SelectionError: batches or a seed out of range.
         ImportanceError: an unknown score, or one without the data, labels or loss that it needs.
         TrainingError: gradients that are not numbers.
     """
+    for option, value, least in (("batches", batches, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise SelectionError(f"{option} must be a whole number of {least} or more, but got {value!r}")
     name = importance if isinstance(importance, str) else ""
     if isinstance(importance, str):
         if importance not in IMPORTANCES:
@@ -53,6 +57,12 @@ def score_units(
     scores = function(analysis, _Given(analysis.model, name, data, batches, seed))
     for unit, score in _of_blocks(analysis, scores, name).items():
         scores[unit] = score
+    for group in analysis.groups:
+        if np.isnan(scores[group.units]).any():
+            raise ImportanceError(
+                f"importance {name or getattr(importance, '__name__', importance)}: the scores of {group.name!r} are "
+                "not numbers; check the weights, and the function where it is your own"
+            )
     return scores
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
-from tfprune.errors import SurgeryError
+from tfprune.errors import SelectionError, SurgeryError
 from tfprune.importance.scores import Score
 from tfprune.results import Plan, SurgeryReport
 from tfprune.structure.analysis import Analysis
@@ -95,8 +95,8 @@ def shrink(
         (682, 346, 8)
     """
     budget = budget_of(ratio=ratio, params=params, macs=macs, latency_ms=latency_ms, size_mb=size_mb)
-    limits = Limits(scope, _listed(units), multiple_of, minimum, ceiling)
-    surgeon = _Surgeon(model, _listed(ignore))
+    limits = Limits(scope, _listed("units", units), multiple_of, minimum, ceiling)
+    surgeon = _Surgeon(model, _listed("ignore", ignore))
     chosen = surgeon.choose(budget, limits, importance=importance, data=data, batches=batches, seed=seed)
     return surgeon.finish(*chosen)
 
@@ -138,8 +138,8 @@ def plan(
         a: 2 of 4
     """
     budget = budget_of(ratio=ratio, params=params, macs=macs, latency_ms=latency_ms, size_mb=size_mb)
-    limits = Limits(scope, _listed(units), multiple_of, minimum, ceiling)
-    surgeon = _Surgeon(model, _listed(ignore))
+    limits = Limits(scope, _listed("units", units), multiple_of, minimum, ceiling)
+    surgeon = _Surgeon(model, _listed("ignore", ignore))
     removed, total, _ = surgeon.choose(budget, limits, importance=importance, data=data, batches=batches, seed=seed)
     return _plan_of(surgeon.analysis, removed, total)
 
@@ -167,6 +167,8 @@ def apply(model: keras.Model, plan: Plan) -> tuple[keras.Model, SurgeryReport]:
         (2, 2, 4)
     """
     surgeon = _Surgeon(model)
+    if not isinstance(plan, Plan):
+        raise SurgeryError(f"expected a plan, of tfprune.plan or tfprune.Plan.load, but got {type(plan).__name__}")
     analysis = surgeon.analysis
     removed = np.zeros(analysis.size + 1, bool)
     groups = {group.name: group for group in analysis.groups}
@@ -189,8 +191,12 @@ def apply(model: keras.Model, plan: Plan) -> tuple[keras.Model, SurgeryReport]:
     return surgeon.finish(removed, plan.units)
 
 
-def _listed(names: Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
+def _listed(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
+    for each in found:
+        if not isinstance(each, str):
+            raise SelectionError(f"{what} must be a list of names, but got {each!r}")
+    return found
 
 
 class _Surgeon:

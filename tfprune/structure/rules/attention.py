@@ -43,7 +43,9 @@ def multi_head(layer: Any, visit: Visit) -> Channels | list[Channels]:
     outputs = Channels(visit.shape, (*query.rows[: len(visit.shape) - len(made)], *made))
     if len(visit.shapes) == 1:
         return outputs
-    return [outputs, Channels.plain(visit.shapes[1]).replaced(1, heads)]
+    # Scores are (batch, axes that are not attended over, heads, ...).
+    attended = layer.get_config()["attention_axes"] or range(1, query.rank - 1)
+    return [outputs, visit.output(query.rank - len(attended) - 1, heads, 1)]
 
 
 def _size(x: Channels) -> Any:
