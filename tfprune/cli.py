@@ -35,6 +35,9 @@ err = Console(stderr=True)
 RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value, e.g. prune.target.sparsity=0.9.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]
+ScoreData = Annotated[
+    str | None, typer.Option(help="A recipe whose data scores look at; by default that of a recipe given as MODEL.")
+]
 Uri = Annotated[str | None, typer.Option(help="MLflow tracking URI; by default MLFLOW_TRACKING_URI or mlruns/.")]
 Experiment = Annotated[str, typer.Option(help="MLflow experiment.")]
 
@@ -109,12 +112,22 @@ def compare(
 @app.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
+    structure: Annotated[
+        bool, typer.Option("--structure", help="Show what can be removed together: couplings, their cost and score.")
+    ] = False,
+    importance: Annotated[str, typer.Option(help="The score that --structure shows, see tfprune shrink.")] = "l2",
+    data: ScoreData = None,
     as_json: AsJson = False,
 ) -> None:
     """Layers, parameters, MACs, and what can be pruned and why the rest cannot.
 
     Example: tfprune inspect digits
+
+    Example: tfprune inspect model.keras --structure
     """
+    if structure:
+        _inspect_structure(model, importance, data, as_json)
+        return
     from tfprune.cost.measure import measure
     from tfprune.report.summary import layers_table, measurement_sentence
 
@@ -124,6 +137,73 @@ def inspect(
         return
     out.print(layers_table(measurement))
     out.print(measurement_sentence(measurement))
+
+
+@app.command()
+def shrink(
+    model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="A .keras or .h5 file, or a SavedModel folder.")],
+    ratio: Annotated[float | None, typer.Option(help="Share of the units to remove, between 0 and 1.")] = None,
+    params: Annotated[int | None, typer.Option(help="At most so many parameters are left.")] = None,
+    macs: Annotated[int | None, typer.Option(help="At most so many multiply-accumulates are left.")] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="At most so many ms an example, in LiteRT here.")] = None,
+    size_mb: Annotated[float | None, typer.Option(help="At most so many MB of weights (1e6 bytes).")] = None,
+    importance: Annotated[
+        str, typer.Option(help="What a unit is worth: l1, l2, fpgm, bn_scale, taylor …, or package.module:function.")
+    ] = "l2",
+    data: ScoreData = None,
+    batches: Annotated[int, typer.Option(help="How many batches of the data a score looks at.")] = 8,
+    scope: Annotated[str, typer.Option(help="The same share of each coupling (layer), or of the whole (global).")] = (
+        "layer"
+    ),
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A layer whose units stay, by name or pattern; may be repeated.")
+    ] = None,
+    units: Annotated[
+        list[str] | None, typer.Option(help="A kind of unit that may fall; may be repeated. By default filters, heads.")
+    ] = None,
+    multiple_of: Annotated[int, typer.Option(help="Widths that are left are multiples of this.")] = 1,
+    minimum: Annotated[int, typer.Option(help="Least width that is left.")] = 1,
+    ceiling: Annotated[float, typer.Option(help="Greatest share of a coupling to remove.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the random score.")] = 0,
+    plan: Annotated[Path | None, typer.Option(help="Remove what this plan says, instead of choosing.")] = None,
+    save_plan: Annotated[Path | None, typer.Option(help="Write down what is removed, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove filters, neurons, attention heads or blocks from a model, once and without training.
+
+    Example: tfprune shrink model.keras -o small.keras --ratio 0.5
+
+    Example: tfprune shrink model.keras -o small.keras --macs 50000000 --scope global --importance taylor --data digits
+    """
+    from tfprune.report.surgery import surgery_sentence, surgery_table, weights_table
+    from tfprune.rounds.single import Choices, shrink_to
+
+    budget = {"ratio": ratio, "params": params, "macs": macs, "latency_ms": latency_ms, "size_mb": size_mb}
+    choices = Choices(
+        budget={name: value for name, value in budget.items() if value is not None},
+        importance=importance,
+        batches=batches,
+        scope=scope,
+        ignore=tuple(ignore or ()),
+        units=tuple(units or ("filters", "heads")),
+        multiple_of=multiple_of,
+        minimum=minimum,
+        ceiling=ceiling,
+        seed=seed,
+    )
+    recipe = _recipe_for_scores(model, data)
+    report, before = shrink_to(lambda: _model_of(model), output, choices, recipe, plan=plan, save_plan=save_plan)
+    if as_json:
+        _print_json({"file": str(output), "report": report})
+        return
+    times = (before, report.latency_ms) if before is not None and report.latency_ms is not None else None
+    out.print(surgery_table(report))
+    out.print(weights_table(report.before, report.after, times))
+    out.print(surgery_sentence(report))
+    out.print(f"model: {output}", soft_wrap=True)
+    if save_plan is not None:
+        out.print(f"plan: {save_plan}", soft_wrap=True)
 
 
 @schedules.callback()
@@ -139,15 +219,20 @@ def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
         _print_json({name: recipe.model_dump(mode="json") for name, recipe in found.items()})
         return
     table = Table()
-    for column in ("recipe", "model", "data", "target", "rounds", "scope"):
+    for column in ("recipe", "model", "data", "method", "target", "rounds", "scope"):
         table.add_column(column)
     for name, recipe in found.items():
-        model = recipe.model
+        model, sections = recipe.model, recipe.sections
         source = (model.builtin or model.application or model.function or str(model.file)) if model else ""
         data = recipe.data.source if recipe.data else ""
-        prune = recipe.prune
-        scope = prune.scope if isinstance(prune.scope, str) else "by layer"
-        table.add_row(name, source, data, f"{prune.target.sparsity:.0%}", str(prune.rounds), scope)
+        scopes = [each.scope if isinstance(each.scope, str) else "by layer" for each in sections]
+        columns = (
+            [each.method for each in sections],
+            [each.target.said for each in sections],
+            [str(each.rounds) for each in sections],
+            scopes,
+        )
+        table.add_row(name, source, data, *("\n".join(column) for column in columns))
     out.print(table)
 
 
@@ -169,13 +254,13 @@ def draw(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Plot sparsity against fine-tuning steps: a recipe's plan, or kinds of schedule side by side.
+    """Plot sparsity, or the share removed, against fine-tuning steps: a recipe's plan, or kinds of schedule.
 
     Example: tfprune schedules draw digits -o digits.png
 
     Example: tfprune schedules draw --kind cosine --kind linear --final 0.8
     """
-    from tfprune.report.figures import draw_schedules, kinds_points, save_figure, schedule_points
+    from tfprune.report.figures import draw_schedules, kinds_points, phases_points, save_figure
     from tfprune.rounds.stop import planned_targets
 
     if recipe is None:
@@ -183,7 +268,7 @@ def draw(
             raise RecipeError(f"--set {overrides[0]!r} changes a recipe, but no recipe is given; name one, e.g. digits")
         final, frequency = 0.9 if final is None else final, 100 if frequency is None else frequency
         lines = kinds_points(kinds or [], final, steps, frequency)
-        rounds, name, title = 1, "kinds", f"kinds of schedule, to {final:.1%} sparsity"
+        rounds, name, title, what = 1, "kinds", f"kinds of schedule, to {final:.1%} sparsity", "sparsity"
         content: dict[str, Any] = {"kinds": lines}
     else:
         if kinds or final is not None or frequency is not None:
@@ -192,19 +277,39 @@ def draw(
                 "change a recipe with --set, e.g. --set prune.schedule.kind=cosine"
             )
         loaded = recipes.load(recipe, overrides or [])
-        targets = planned_targets(loaded)
-        points = schedule_points(loaded.schedule, targets, steps)
-        rounds, name, title = loaded.prune.rounds, loaded.name, f"{loaded.name}: planned sparsity"
-        lines, content = {loaded.schedule.kind: points}, {"targets": targets, "points": points}
+        targets = [planned_targets(phase) for phase in loaded.phases]
+        methods = {section.method for section in loaded.sections}
+        labels = [
+            phase.schedule.kind if methods == {"masking"} else phase.sections[0].method for phase in loaded.phases
+        ]
+        schedules_ = [phase.schedule for phase in loaded.phases]
+        lines = phases_points(list(zip(labels, schedules_, targets, strict=True)), steps)
+        rounds, name = sum(section.rounds for section in loaded.sections), loaded.name
+        what = "sparsity" if methods == {"masking"} else "removed" if methods == {"structured"} else "removed, sparsity"
+        title = f"{name}: planned {what}"
+        if len(targets) == 1:
+            content = {"targets": targets[0], "points": next(iter(lines.values()))}
+        else:
+            content = {
+                "phases": [{"label": k, "targets": v, "points": lines[k]} for k, v in zip(lines, targets, strict=True)]
+            }
     if output is not None or not as_json:
         output = output or Path(f"{name}-schedule.png")
-        save_figure(draw_schedules(title, lines, rounds), output)
+        save_figure(draw_schedules(title, lines, rounds, _AXES[what]), output)
     if as_json:
         _print_json({**content, "steps": steps, "file": str(output) if output else None})
         return
     if recipe is not None:
-        out.print(f"targets by round: {', '.join(f'{each:.1%}' for each in targets)}")
+        for each in targets:
+            out.print(f"targets by round: {', '.join(f'{share:.1%}' for share in each)}")
     out.print(f"drawn to {output}")
+
+
+_AXES = {
+    "sparsity": "sparsity of prunable weights",
+    "removed": "share removed",
+    "removed, sparsity": "share removed, sparsity of what is left",
+}
 
 
 @app.command()
@@ -249,6 +354,30 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
         out.print("compare in a browser: tfprune ui")
     if not result.target_met:
         raise typer.Exit(1)
+
+
+def _inspect_structure(model: str, importance: str, data: str | None, as_json: bool) -> None:
+    """Show the couplings of a model."""
+    from tfprune.report.surgery import couplings_sentence, couplings_table
+    from tfprune.rounds.single import couplings_of
+
+    found = couplings_of(lambda: _model_of(model), importance, _recipe_for_scores(model, data))
+    if as_json:
+        _print_json(found)
+        return
+    out.print(couplings_table(found))
+    out.print(couplings_sentence(found))
+
+
+def _recipe_for_scores(model: str, data: str | None) -> recipes.Recipe | None:
+    """The recipe whose data a score looks at: the one named, or that of the model."""
+    if data is not None:
+        return recipes.load(data)
+    return None if _is_model_file(Path(model)) else recipes.load(model)
+
+
+def _is_model_file(path: Path) -> bool:
+    return path.suffix not in (".yaml", ".yml") and (path.exists() or path.suffix != "")
 
 
 def _print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""How much falls: shares to the unit, bounds that are met with nothing to spare, and limits that hold whatever is asked."""
+"""How much falls: shares to the unit, bounds met with nothing to spare, and limits that always hold."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_the_floor_itself_can_be_had_and_nothing_under_it() -> None:
 
 def test_the_floor_of_attention_is_told_in_its_own_work() -> None:
     model = attention()
-    with pytest.raises(SurgeryError, match="multiply-accumulates is out of reach.*mha") as caught:
+    with pytest.raises(SurgeryError, match=r"multiply-accumulates is out of reach.*mha") as caught:
         tfprune.shrink(model, macs=100)
     floor = int(str(caught.value).split("given, ")[1].split(" is the least")[0].replace(",", ""))
     small, _ = tfprune.shrink(model, macs=floor)
@@ -179,7 +179,7 @@ def test_latency_is_met_by_measurement() -> None:
 def test_a_latency_out_of_reach_names_the_least() -> None:
     model = keras.Sequential([Dense(256, input_shape=(256,), name="a"), Dense(256, name="b"), Dense(4, name="out")])
     with pytest.raises(
-        SurgeryError, match="1e-06 ms is out of reach: .* is the least, and most of it is in "
+        SurgeryError, match=r"1e-06 ms is out of reach: .* is the least, and most of it is in "
     ) as caught:
         tfprune.shrink(model, latency_ms=1e-6)
     assert "\n" not in str(caught.value)

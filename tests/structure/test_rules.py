@@ -747,7 +747,7 @@ def test_a_layer_without_a_rule_keeps_what_it_touches_and_is_named() -> None:
 
 def test_a_rule_of_ones_own_stands_for_the_class_and_not_for_those_that_derive_from_it() -> None:
     model = chain((5,), Dense(6, name="a"), Gain(name="own"))
-    with pytest.raises(SurgeryError, match="own.*Gain has no rule"):
+    with pytest.raises(SurgeryError, match=r"own.*Gain has no rule"):
         tfprune.shrink(model, ratio=0.5)
     derived = type("Derived", (Gain,), {})
     try:
@@ -788,6 +788,49 @@ def test_an_activation_of_ones_own_that_takes_each_number_alone_keeps_nothing() 
     model = chain((5,), Dense(6, activation=lambda x: x * tf.sigmoid(1.7 * x), name="a"))
     small, report = tfprune.shrink(model, ratio=0.5)
     assert small.get_layer("a").units == 3 and "a" not in report.frozen
+
+
+def _square(weights: Any) -> Any:
+    return 0.5 * tf.reduce_sum(weights**2)
+
+
+def test_functions_of_ones_own_need_not_be_registered() -> None:
+    model = chain((5,), Dense(6, kernel_regularizer=_square, bias_constraint=tf.abs, activation=tf.sin, name="a"))
+    small, _ = tfprune.shrink(model, ratio=0.5)
+    layer = small.get_layer("a")
+    assert layer.bias_constraint is tf.abs and layer.activation is tf.sin
+    assert float(small.losses[0]) == pytest.approx(float(_square(layer.kernel)))
+
+
+def test_a_layer_without_a_rule_that_nothing_is_made_before_is_named_too() -> None:
+    cells = [layers.LSTMCell(4), layers.LSTMCell(3)]
+    _, report = tfprune.shrink(chain((5, 3), layers.RNN(cells, name="own"), Dense(4, name="a")), ratio=0.5)
+    assert report.frozen["own"] == "RNN has no rule"
+    with pytest.raises(SurgeryError, match=r"nothing to remove; what holds it: own \(RNN has no rule\)"):
+        tfprune.shrink(chain((5, 3), layers.RNN(cells, name="own")), ratio=0.5)
+
+
+def test_losses_and_metrics_that_were_added_to_the_model_stay() -> None:
+    inputs = Input((5,))
+    hidden = Dense(8, name="a")(inputs)
+    code = Dense(4, name="code")(hidden)
+    model = oracle.randomise(keras.Model(inputs, Dense(2, name="out")(code)))
+    model.add_loss(tf.reduce_mean(tf.square(code)))
+    model.add_metric(tf.reduce_max(code), name="largest")
+    model.compile("sgd", "mse")
+    small, report = cut(model, a=(0, 3))
+    assert report.layers["a"].kept_outputs.tolist() == [1, 2, 4, 5, 6, 7]
+    x, y = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.zeros((6, 2), np.float32)
+    for index in (0, 3):  # no more of these in the original
+        kernel = model.get_layer("code").kernel.numpy()
+        kernel[index] = 0
+        model.get_layer("code").kernel.assign(kernel)
+    expected, found = (each.evaluate(x, y, verbose=0, return_dict=True) for each in (model, small))
+    assert set(expected) == {"loss", "largest"}
+    assert found == pytest.approx(expected, rel=1e-5) and len(small.losses) == len(model.losses) == 1
+    kernel = small.get_layer("a").kernel.numpy()
+    small.fit(x, y, verbose=0)
+    assert not np.array_equal(kernel, small.get_layer("a").kernel)
 
 
 def test_outputs_are_kept_and_named() -> None:

@@ -40,7 +40,7 @@ def state(model: Any) -> list[Any]:
     optimizer = getattr(model, "optimizer", None)
     found: list[Any] = [each.numpy() for each in model.weights]
     found += [each.numpy() for each in (optimizer.variables if optimizer is not None else [])]
-    return found + [[(len(each.inbound_nodes), each.trainable) for each in model.layers]]
+    return [*found, [(len(each.inbound_nodes), each.trainable) for each in model.layers]]
 
 
 def refused(entry: Callable[..., Any], model: Any, error: type, words: str, **arguments: Any) -> None:

@@ -52,6 +52,29 @@ def schedule_points(section: ScheduleSection, targets: Sequence[float], steps: i
     return points if points[-1] == end else [*points, end]
 
 
+def phases_points(
+    phases: Sequence[tuple[str, ScheduleSection, Sequence[float]]], steps: int = 1000
+) -> dict[str, Points]:
+    """The same for phases that follow each other: each line begins where its phase does, and goes on to the end.
+
+    Args:
+        phases: label, schedule of a round, and targets, as for `schedule_points`; labels may repeat.
+        steps: of fine-tuning in a round, from 1 to 1,000,000.
+
+    Raises:
+        RecipeError: a number of steps out of its range.
+    """
+    found: dict[str, Points] = {}
+    end = steps * sum(len(targets) - 1 for _, _, targets in phases)
+    begin = 0
+    for number, (label, section, targets) in enumerate(phases, 1):
+        points = [(begin + step, share) for step, share in schedule_points(section, targets, steps)]
+        begin += steps * (len(targets) - 1)
+        key = label if label not in found else f"{label} ({number})"
+        found[key] = points if begin == end else [*points, (end, points[-1][1])]
+    return found
+
+
 def kinds_points(kinds: Sequence[str], final: float, steps: int = 1000, frequency: int = 100) -> dict[str, Points]:
     """The same for kinds of schedule side by side, each over the whole of one round.
 
@@ -69,17 +92,20 @@ def kinds_points(kinds: Sequence[str], final: float, steps: int = 1000, frequenc
         schedule = {"kind": kind, "end": 1.0, "frequency": frequency}
         prune = {"rounds": 1, "target": {"sparsity": final}, "schedule": schedule}
         recipe = parse({"name": "kinds", "prune": prune}, f"--kind {kind} --final {final} --frequency {frequency}")
-        found[kind] = schedule_points(recipe.prune.schedule, [0.0, final], steps)
+        found[kind] = schedule_points(recipe.masking.schedule, [0.0, final], steps)
     return found
 
 
-def draw_schedules(title: str, lines: Mapping[str, Points], rounds: int = 1) -> Figure:
+def draw_schedules(
+    title: str, lines: Mapping[str, Points], rounds: int = 1, what: str = "sparsity of prunable weights"
+) -> Figure:
     """Sparsity against steps of fine-tuning: a staircase a line, a legend for several, a hairline a round.
 
     Args:
         title: of the picture.
         lines: points by label, all over the same steps.
         rounds: how many equal rounds the steps are.
+        what: is drawn, a share.
     """
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -92,7 +118,7 @@ def draw_schedules(title: str, lines: Mapping[str, Points], rounds: int = 1) -> 
             color=colour,
         )
     end = max(points[-1][0] for points in lines.values())
-    axes.set(xlabel="fine-tuning step", ylabel="sparsity of prunable weights (%)", ylim=(0, 100))
+    axes.set(xlabel="fine-tuning step", ylabel=f"{what} (%)", ylim=(0, 100))
     axes.margins(x=0.02)  # a jump on the first or the last step is not hidden by the frame
     axes.set_title(title, loc="left", pad=24 if rounds > 1 else 12)
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -13,7 +13,9 @@ from rich.table import Table
 from tfprune.results import Measurement, Round, RunResult, SliceScore
 
 # Sparsity is of the prunable weights; beside it, of all.
-_COLUMNS = ("round", "sparsity", "of all", "nonzero", "accuracy", "change", "worst slice", "verdict")
+_MASKED = ("sparsity", "of all", "nonzero")
+_REBUILT = ("removed", "parameters", "MACs", "MB")
+_TEXT = ("round", "worst slice", "verdict")
 
 
 def outcome_sentence(result: RunResult, reason: str) -> str:
@@ -23,15 +25,28 @@ def outcome_sentence(result: RunResult, reason: str) -> str:
         return f"Target met: {reason}."
     if not best.number:
         return f"No round kept its promises, so the dense model is what is left: {reason}."
-    times = dense.measurement.nonzero / best.measurement.nonzero
     worst = result.test.worst
     worst_words = f", worst slice {worst.name} {_signed_points(-(worst.drop or 0.0))}" if worst else ""
     return (
         f"{'Target met' if result.target_met else 'Target not met'} ({reason}): round {best.number} has "
-        f"{times:.1f}x fewer nonzero weights at {best.sparsity:.1%} sparsity; on the test split accuracy went from "
+        f"{_smaller(best, dense)}; on the test split accuracy went from "
         f"{result.test_dense.accuracy:.1%} to {result.test.accuracy:.1%} ({_signed_points(-(result.test.drop or 0.0))})"
         f"{worst_words}."
     )
+
+
+def _smaller(best: Round, dense: Round) -> str:
+    """By how much a round's model is smaller than the dense one."""
+    now, before = best.measurement, dense.measurement
+    words = []
+    if best.removed or best.method == "structured":
+        words.append(
+            f"{before.parameters / now.parameters:.1f}x fewer parameters and "
+            f"{before.macs / max(1, now.macs):.1f}x fewer MACs with {best.removed:.1%} of the units removed"
+        )
+    if best.method == "masking":
+        words.append(f"{before.nonzero / now.nonzero:.1f}x fewer nonzero weights at {best.sparsity:.1%} sparsity")
+    return ", and ".join(words)
 
 
 def round_sentence(finished: Round) -> str:
@@ -40,24 +55,33 @@ def round_sentence(finished: Round) -> str:
     change = "" if drop is None else f" ({_signed_points(-drop)})"
     verdict = "" if finished.verdict.passed else f"; failed: {'; '.join(finished.verdict.reasons)}"
     accuracy = f"{finished.evaluation.accuracy:.1%}{change}"
-    return f"{finished.label}: sparsity {finished.sparsity:.1%}, accuracy {accuracy}{verdict}"
+    return f"{finished.label}: {_how_far(finished)}, accuracy {accuracy}{verdict}"
+
+
+def _how_far(finished: Round) -> str:
+    units = f"{finished.removed:.1%} of the units removed"
+    if finished.method == "structured":
+        return f"{units}, {finished.measurement.parameters:,} parameters"
+    return f"{units}, sparsity {finished.sparsity:.1%}" if finished.removed else f"sparsity {finished.sparsity:.1%}"
 
 
 def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str) -> str:
     """A workflow as a short report, shown by MLflow as the description of its run."""
-    lines = [f"**{name}** {outcome}".strip(), "", f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
-    lines += [f"| {' | '.join(_row(each))} |" for each in rounds]
+    columns = _columns(rounds)
+    lines = [f"**{name}** {outcome}".strip(), "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(_row(each, columns))} |" for each in rounds]
     return "\n".join(lines)
 
 
 def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
     """The rounds of one workflow, one a line."""
     table = Table(title=f"{name}, validation split", padding=0)  # or it is wider than a terminal
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in ("round", "worst slice", "verdict") else "right")
+    columns = _columns(rounds)
+    for column in columns:
+        table.add_column(column, justify="left" if column in _TEXT else "right")
     for each in rounds:
         style = "bold green" if each.number == best else ("" if each.verdict.passed else "red")
-        table.add_row(*_row(each), style=style)
+        table.add_row(*_row(each, columns), style=style)
     return table
 
 
@@ -96,7 +120,7 @@ def measurement_sentence(measurement: Measurement) -> str:
         f"{measurement.parameters:,} parameters, {measurement.prunable:,} of them prunable and "
         f"{measurement.sparsity:.1%} of those zero, {measurement.overall_sparsity:.1%} of all; "
         f"{measurement.macs:,} MACs; {measurement.bytes / 1e6:.2f} MB of weights, "
-        f"{measurement.gzipped_bytes / 1e6:.2f} MB gzipped."
+        f"{(measurement.gzipped_bytes or 0) / 1e6:.2f} MB gzipped."
     )
 
 
@@ -112,22 +136,36 @@ def _plain(value: Any) -> Any:
         return {key: _plain(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):  # NumPy's
+        return value.tolist()
     return str(value) if isinstance(value, Path) else value
 
 
-def _row(each: Round) -> list[str]:
-    worst = each.evaluation.worst
-    worst_cell = f"{worst.name} {_signed(-worst.drop)}" if worst and worst.drop is not None else ""
-    return [
-        each.label,
-        f"{each.sparsity:.1%}",
-        f"{each.measurement.overall_sparsity:.1%}",
-        f"{each.measurement.nonzero:,}",
-        f"{each.evaluation.accuracy:.1%}",
-        "" if each.evaluation.drop is None else _signed(-each.evaluation.drop),
-        worst_cell,
-        "; ".join(each.verdict.reasons) or "passed",
-    ]
+def _columns(rounds: Sequence[Round]) -> tuple[str, ...]:
+    """What is worth a column: zeros where there are masks, sizes where the model is rebuilt."""
+    methods = {each.method for each in rounds}
+    zeros = _MASKED if methods == {"masking"} else ("sparsity",) if "masking" in methods else ()
+    sizes = _REBUILT if "structured" in methods else ()
+    return ("round", *sizes, *zeros, "accuracy", "change", "worst slice", "verdict")
+
+
+def _row(each: Round, columns: Sequence[str]) -> list[str]:
+    worst, weight = each.evaluation.worst, each.measurement
+    cells = {
+        "round": each.label,
+        "removed": f"{each.removed:.1%}",
+        "parameters": f"{weight.parameters:,}",
+        "MACs": f"{weight.macs:,}",
+        "MB": f"{weight.bytes / 1e6:.3f}",
+        "sparsity": f"{each.sparsity:.1%}",
+        "of all": f"{weight.overall_sparsity:.1%}",
+        "nonzero": f"{weight.nonzero:,}",
+        "accuracy": f"{each.evaluation.accuracy:.1%}",
+        "change": "" if each.evaluation.drop is None else _signed(-each.evaluation.drop),
+        "worst slice": f"{worst.name} {_signed(-worst.drop)}" if worst and worst.drop is not None else "",
+        "verdict": "; ".join(each.verdict.reasons) or "passed",
+    }
+    return [cells[column] for column in columns]
 
 
 def _slice_cell(score: SliceScore | None) -> str:

@@ -6,6 +6,7 @@
         progress.npz        weights and optimizer after the last finished epoch of the current stretch
         rewind.npz          weights early in dense training, where the recipe rewinds to them
         round-00.npz …      weights of each finished round (00 is the dense model)
+        round-01.plan.json … which units a structured round removes, there before its training begins
         model.keras         the best round, once all is done
         lock                held while a process works here
 
@@ -20,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +30,31 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from tfprune.errors import RecipeError, StorageError, nearest
+from tfprune.errors import RecipeError, StorageError, SurgeryError, nearest
 from tfprune.recipe import Recipe
-from tfprune.results import History, Round
+from tfprune.results import History, Plan, Round
+from tfprune.rounds.stop import Halt
 from tfprune.storage import home, replacing, sweep
 
 if TYPE_CHECKING:
     from tfprune.backend import keras
+
+
+@dataclass
+class Begun:
+    """A phase that has begun: one section of the recipe's `prune`.
+
+    Attributes:
+        origin: number of the round it starts from.
+        amount: what its target counts, in the model of that round; 1 where that is weights or units.
+        halt: why it ended, once it has.
+        times: milliseconds that the models of its rounds take, where latency is what counts.
+    """
+
+    origin: int
+    amount: float = 1.0
+    halt: Halt | None = None
+    times: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,6 +69,7 @@ class Ledger:
         created: milliseconds since 1970.
         rounds: finished ones.
         outcome: one sentence, once finished.
+        phases: those that have begun.
     """
 
     name: str
@@ -58,6 +79,7 @@ class Ledger:
     created: int
     rounds: tuple[Round, ...] = ()
     outcome: str = ""
+    phases: tuple[Begun, ...] = ()
 
 
 _LEDGER = TypeAdapter(Ledger)
@@ -95,6 +117,25 @@ class Workflow:
         with _arrays(self._round(number)) as arrays:
             set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
 
+    def keep_plan(self, number: int, plan: Plan) -> None:
+        """Write which units a round removes, for a later process to remove the same ones."""
+        plan.save(self._plan(number))
+
+    def has_plan(self, number: int) -> bool:
+        """Whether it is settled which units a round removes."""
+        return self._plan(number).exists()
+
+    def restore_plan(self, number: int) -> Plan:
+        """Which units a round removes."""
+        try:
+            return Plan.load(self._plan(number))
+        except SurgeryError as error:
+            raise StorageError(f"{self._plan(number)}: {_UNREADABLE.format(folder=self.folder)}") from error
+
+    def drop_plan(self, number: int) -> None:
+        """Forget the plan of a round that came to nothing."""
+        self._plan(number).unlink(missing_ok=True)
+
     def keep_progress(self, stretch: str, model: keras.Model, history: History) -> None:
         """Write weights, optimizer and history after an epoch of a stretch (``dense``, ``r01`` …)."""
         arrays = _weights(model)
@@ -126,6 +167,9 @@ class Workflow:
 
     def _round(self, number: int) -> Path:
         return self.folder / f"round-{number:02d}.npz"
+
+    def _plan(self, number: int) -> Path:
+        return self.folder / f"round-{number:02d}.plan.json"
 
 
 def open_workflow(

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfprune.backend import keras
 from tfprune.errors import ImportanceError, RecipeError, nearest
-from tfprune.importance import importance_of
+from tfprune.importance.scores import importance_of
 from tfprune.importing import load_function
 from tfprune.masking.selection import Selection
 from tfprune.masking.wrap import check_prunable
@@ -26,7 +26,7 @@ def selection_of(recipe: Recipe) -> Selection:
         ImportanceError: a function that cannot be imported, or takes other arguments than a score.
         SelectionError: values that do not go together.
     """
-    prune = recipe.prune
+    prune = recipe.masking
     importance: Any = prune.importance
     if ":" in importance:
         importance = load_function(importance, "prune.importance", ImportanceError)
@@ -47,7 +47,7 @@ def selection_of(recipe: Recipe) -> Selection:
 
 def final_sparsity(recipe: Recipe) -> float:
     """The recipe's target; of an N:M pattern the exact value, where the target was rounded."""
-    return min(recipe.prune.target.sparsity, recipe.prune.pattern_sparsity or 1.0)
+    return min(recipe.masking.target.sparsity, recipe.masking.pattern_sparsity or 1.0)
 
 
 def on_the_way(selection: Selection, sparsity: float, final: float) -> Selection:
@@ -67,9 +67,9 @@ def check_goal(recipe: Recipe, model: keras.Model, selection: Selection) -> None
         RecipeError: a scope that names no layer.
         ImportanceError: a function that gives no scores.
     """
-    layers = check_prunable(model, recipe.prune.layers, selection)
+    layers = check_prunable(model, recipe.masking.layers, selection)
     names = [layer.name for layer in layers]
-    for name in recipe.prune.scope if isinstance(recipe.prune.scope, dict) else ():
+    for name in recipe.masking.scope if isinstance(recipe.masking.scope, dict) else ():
         if not any(fnmatchcase(layer, name) for layer in names):
             raise RecipeError(f"prune.scope: {name!r} matches no layer that is pruned{nearest(name, names)}")
     if callable(selection.importance):
@@ -80,11 +80,11 @@ def _try_function(recipe: Recipe, selection: Selection, layers: list[keras.layer
     """Call a user's score on every tensor, with gradients of one, so that it fails before hours of training."""
     importance = importance_of(selection.importance)
     for layer in layers:
-        for weight in prunable_weights(layer, recipe.prune.layers is not None)[0]:
+        for weight in prunable_weights(layer, recipe.masking.layers is not None)[0]:
             values = weight.numpy()
             with np.errstate(all="ignore"):
                 scores = importance(values, np.ones_like(values)) if importance.needs_gradients else importance(values)
             if np.isfinite(values).all() and not np.isfinite(scores).all():
                 raise ImportanceError(
-                    f"prune.importance {recipe.prune.importance}: the scores of layer {layer.name!r} are not finite"
+                    f"prune.importance {recipe.masking.importance}: the scores of layer {layer.name!r} are not finite"
                 )

@@ -21,7 +21,7 @@ from tfprune.masking.selection import Selection
 from tfprune.models.checks import check_fits
 from tfprune.models.files import check_writable
 from tfprune.models.sources import load_model
-from tfprune.recipe import Recipe, load, parse
+from tfprune.recipe import Recipe, StructuredSection, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
 from tfprune.rounds.checkpoint import open_workflow
@@ -29,6 +29,7 @@ from tfprune.rounds.finetune import now
 from tfprune.rounds.goal import check_goal, selection_of
 from tfprune.rounds.interrupt import stop_on_interrupt
 from tfprune.rounds.loop import Loop, slices_of
+from tfprune.rounds.rebuilt import check_structured
 from tfprune.slices.define import slice_names
 from tfprune.tracking.store import Tracker
 
@@ -80,7 +81,7 @@ def execute(
     parts = _data(recipe, data)
     dense = _model(recipe, model, parts)
     trained = recipe.model.is_trained if model is None and recipe.model else True
-    selection = _check_before_training(recipe, dense, parts, trained)
+    selections = _check_before_training(recipe, dense, parts, trained)
     # What was handed in is not what the recipe names, and is not recorded as that.
     given = {"model": model, "data": data}
     recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
@@ -93,7 +94,7 @@ def execute(
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
         try:
             tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
-            return Loop(recipe, selection, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
+            return Loop(recipe, selections, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
         except tf.errors.OpError as error:
             tracker.leave_open("FAILED")
             reason = one_line(error).split(" [[")[0]
@@ -130,12 +131,11 @@ def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model
     )
 
 
-def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, trained: bool) -> Selection:
-    """Refuse what would fail later: layers, scores, export path, augmentation, slices; return the selection."""
-    if trained and recipe.prune.rewind_to_epoch is not None:
+def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, trained: bool) -> list[Selection | None]:
+    """Refuse what would fail later: layers, scores, export path, augmentation, slices; return a selection a phase."""
+    if trained and recipe.rewind_to_epoch is not None:
         raise RecipeError("prune.rewind_to_epoch needs dense training, but the model that was given is trained already")
-    selection = selection_of(recipe)
-    check_goal(recipe, model, selection)
+    selections = [_check_phase(phase, model) for phase in recipe.phases]
     if recipe.export is not None:
         check_writable(recipe.export.path)
     augment(data.train.batches(1), recipe.train.augment, seed=0, epoch=0)
@@ -147,6 +147,16 @@ def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, train
             )
     for split in (data.validation, data.test):
         slices_of(split, recipe, data, np.zeros(split.size, np.float32))
+    return selections
+
+
+def _check_phase(phase: Recipe, model: keras.Model) -> Selection | None:
+    """Hold a phase against the dense model; which weights fall, or None where units do."""
+    if isinstance(phase.prune, StructuredSection):
+        check_structured(phase, model)
+        return None
+    selection = selection_of(phase)
+    check_goal(phase, model, selection)
     return selection
 
 

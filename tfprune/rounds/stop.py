@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tfprune.recipe import Recipe, StopSection
+from tfprune.recipe import Recipe, StopSection, StructuredSection
 from tfprune.results import Evaluation, Round, Verdict
+from tfprune.rounds.target import Goal, goal_of
 
 # Drops are quotients of counts; this much is rounding, not accuracy.
 _ROUNDING = 1e-9
-# A tensor is pruned to the nearest whole weight, so a small model may miss its target by this much.
+# A tensor is pruned to the nearest whole weight, so a model may miss its target by this much, a small one by more.
 _WHOLE_WEIGHTS = 0.005
 
 
@@ -20,8 +21,8 @@ class Step:
 
     Attributes:
         parent: number of the round to start from.
-        share: share of the parent's remaining weights to prune.
-        target: the sparsity this leads to.
+        share: share of the parent's remaining weights to prune; in a structured phase, of what its target counts.
+        target: the sparsity this leads to, or the share that is gone then.
     """
 
     parent: int
@@ -60,21 +61,23 @@ def judge(evaluation: Evaluation, dense: Evaluation, stop: StopSection) -> Verdi
     return Verdict(not reasons, tuple(reasons))
 
 
-def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
-    """Decide what follows the rounds so far.
+def next_step(rounds: Sequence[Round], recipe: Recipe, goal: Goal | None = None) -> Step | Halt:
+    """Decide what follows the rounds of a phase so far.
 
     After a round that passed, the same share is pruned again; after one that failed, half the share is
     pruned from the last round that passed.
 
     Args:
-        rounds: all so far, the dense model first.
-        recipe: target, planned rounds and stop rules.
+        rounds: those of the phase, and first the one it started from, as the phase sees it.
+        recipe: planned rounds and stop rules of the phase.
+        goal: where the phase ends; by default what the recipe says by itself.
     """
-    final, stop = recipe.prune.target.sparsity, recipe.stop
-    best, last = best_round(rounds), rounds[-1]
+    goal = goal or goal_of(recipe)
+    final, stop = goal.final, recipe.stop
+    first, best, last = rounds[0], best_round(rounds), rounds[-1]
     reached = progress(best, recipe)
-    if reached >= final or (best.number and best.target >= final):
-        return _reached(best, recipe)
+    if reached >= final - goal.grain or (best is not first and best.target >= final):
+        return _reached(best is first, best, recipe, goal)
     failures = _failures_in_a_row(rounds)
     if failures >= stop.patience:
         return Halt(
@@ -82,12 +85,12 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
         )
     if last.number >= recipe.max_rounds:
         return Halt(False, f"all {recipe.max_rounds} rounds are used")
-    if last.number == 0:
-        share = 1 - ((1 - final) / (1 - reached)) ** (1 / recipe.prune.rounds)
+    if last is first:
+        share = 1 - ((1 - final) / (1 - reached)) ** (1 / recipe.sections[0].rounds)
     else:
         share = last.share if last.verdict.passed else last.share / 2
     if failures and share < stop.min_step:
-        return Halt(False, f"a step under {stop.min_step:.0%} of the remaining weights is too small to retry")
+        return Halt(False, f"a step under {stop.min_step:.0%} of the remaining {goal.noun} is too small to retry")
     target = 1 - (1 - reached) * (1 - share)
     if final - target < 0.01 * (target - reached):  # what whole weights left open needs no round of its own
         target, share = final, 1 - (1 - final) / (1 - reached)
@@ -97,33 +100,58 @@ def next_step(rounds: Sequence[Round], recipe: Recipe) -> Step | Halt:
 def progress(finished: Round, recipe: Recipe) -> float:
     """How far a round is on the way to the target: its sparsity, or what was asked for where layers have their own.
 
-    With sparsities by layer, the target is that of the other layers; over all, another sparsity comes of it.
+    With sparsities by layer, the target is that of the other layers; over all, another sparsity comes of it. Of units,
+    what was asked for counts as well: they fall whole, and the next round makes up for what that left open.
     """
-    return finished.target if isinstance(recipe.prune.scope, dict) else finished.sparsity
+    if finished.method == "structured":
+        return max(finished.reached or 0.0, finished.target)
+    return finished.target if isinstance(recipe.masking.scope, dict) else finished.sparsity
 
 
-def _reached(best: Round, recipe: Recipe) -> Halt:
-    final, pattern = recipe.prune.target.sparsity, recipe.prune.pattern
-    if not best.number:
+def _reached(at_once: bool, best: Round, recipe: Recipe, goal: Goal) -> Halt:
+    if isinstance(recipe.prune, StructuredSection):
+        return _reached_by_units(at_once, best, goal)
+    final, pattern = goal.final, recipe.masking.pattern
+    if at_once:
         return Halt(True, "the model is that sparse already")
-    if isinstance(recipe.prune.scope, dict):
+    if isinstance(recipe.masking.scope, dict):
         return Halt(True, "every layer has reached its sparsity")
-    if best.sparsity < final - _WHOLE_WEIGHTS:
+    if best.sparsity < final - max(_WHOLE_WEIGHTS, goal.slack):
         why = f"blocks of {pattern} fall whole and every tensor keeps one" if pattern else "every tensor keeps a weight"
         return Halt(False, f"{why}, so {best.sparsity:.1%} sparsity is all there is")
-    return Halt(True, f"the target of {final:.0%} sparsity is reached")
+    return Halt(True, f"the target of {goal.said} is reached")
+
+
+def _reached_by_units(at_once: bool, best: Round, goal: Goal) -> Halt:
+    if at_once:
+        return Halt(True, "the model is that small already")
+    if (best.reached or 0.0) < goal.final - goal.slack - _ROUNDING:
+        why = "its limits and its score let no more fall"
+        return Halt(False, f"{why}, so {best.reached:.1%} of the {goal.noun} is all that goes")
+    return Halt(True, f"the target of {goal.said} is reached")
 
 
 def planned_targets(recipe: Recipe) -> list[float]:
-    """Sparsity after each round if every gate holds, 0 for the dense model first."""
-    left = 1 - recipe.prune.target.sparsity
-    return [1 - left ** (number / recipe.prune.rounds) for number in range(recipe.prune.rounds + 1)]
+    """Sparsity, or share removed, after each round of a phase if every gate holds; 0 for its start first.
+
+    Raises:
+        RecipeError: the target is an amount, and a share only of a model.
+    """
+    left, rounds = 1 - goal_of(recipe).final, recipe.sections[0].rounds
+    return [1 - left ** (number / rounds) for number in range(rounds + 1)]
 
 
 def best_round(rounds: Sequence[Round]) -> Round:
-    """The furthest round that passed; the dense model passes by definition."""
+    """The furthest round that passed; the dense model passes by definition.
+
+    A later phase starts at the best round of the one before, so whatever passed in it is further.
+    """
     passed = [each for each in rounds if each.verdict.passed]
-    return max(passed, key=lambda each: (each.sparsity, each.target, -each.number))
+    return max(passed, key=lambda each: (each.phase, _reach(each), each.target, -each.number))
+
+
+def _reach(finished: Round) -> float:
+    return finished.sparsity if finished.method == "masking" else (finished.reached or 0.0)
 
 
 def _failures_in_a_row(rounds: Sequence[Round]) -> int:

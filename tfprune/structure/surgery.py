@@ -29,6 +29,9 @@ _WRONG = (
 )
 
 
+_FUNCTIONS = ("activation", "regularizer", "constraint")
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """A smaller copy of a model.
@@ -95,7 +98,12 @@ class _Rebuilding:
                 _in_place_of(model._nested_outputs, model.outputs, outputs),
                 name=model.name,
             )
-        for old, built in [(layer, self._new[id(layer)]) for layer in model.layers if id(layer) in self._new]:
+        made = [(layer, self._new[id(layer)]) for layer in model.layers if id(layer) in self._new]
+        known = {id(layer) for layer in new.layers}
+        beside = [built for _, built in made if id(built) not in known]
+        if beside:  # what leads to no output, but to a loss or a metric that was added to the model
+            new._insert_layers(beside)
+        for old, built in made:
             if not isinstance(old, keras.Model):
                 self._fill(old, built)
         new._trainable = model._trainable  # of the model alone: the layers in it have what they had
@@ -151,7 +159,7 @@ class _Rebuilding:
     def _config(self, old: keras.layers.Layer) -> dict[str, Any]:
         config = dict(old.get_config())
         for key in config:
-            if key.endswith("activation") and callable(function := getattr(old, key, None)):
+            if key.endswith(_FUNCTIONS) and callable(function := getattr(old, key, None)):
                 config[key] = function  # a user's own is not found by its name
         fields = self._analysis.findings.config.get(id(old), {})
         if any(self._changes(spec) for spec in tf.nest.flatten(list(fields.values()))):

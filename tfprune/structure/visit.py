@@ -269,6 +269,8 @@ def visit(
     why = f"{type(layer).__name__} has no rule" if known else "its shapes are unknown"
     for x in this.inputs:
         this.freeze(x, why)
+    if any(weight.trainable for weight in layer.weights):  # it keeps its own units too
+        findings.frozen.setdefault(name, why)
     return [_UNKNOWN if shape is None else Channels.plain(shape) for shape in shapes]
 
 

@@ -26,16 +26,23 @@ def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
-    """A round as metrics."""
+    """A round as metrics; sizes count where the model was rebuilt."""
     weight = finished.measurement
+    sizes = {
+        "units_removed": finished.removed,
+        "parameters": weight.parameters,
+        "macs": weight.macs,
+        "size_kb": weight.bytes / 1000,
+    }
     return {
         **evaluation_metrics(finished.evaluation),
         "sparsity": finished.sparsity,
         "overall_sparsity": weight.overall_sparsity,
         "nonzero": weight.nonzero,
         "compression": dense.measurement.nonzero / max(1, weight.nonzero),
-        "gzipped_kb": weight.gzipped_bytes / 1000,
+        "gzipped_kb": (weight.gzipped_bytes or 0) / 1000,
         "passed": float(finished.verdict.passed),
+        **(sizes if dense.method == "structured" else {}),
     }
 
 

@@ -100,7 +100,7 @@ class Tracker:
         self._name, self._identity = name, identity
         with _speaking_of(self.uri):
             parent = self._open("workflow", name, {})
-            params = safe_params({**flatten(recipe.model_dump(mode="json", exclude_none=True)), **about})
+            params = safe_params({**flatten(_by_place(recipe.model_dump(mode="json", exclude_none=True))), **about})
             known = self._client.get_run(parent).data.params
             new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
             self._client.log_batch(parent, params=new)
@@ -143,7 +143,8 @@ class Tracker:
         metrics = {key: round(float(value), 6) for key, value in round_metrics(finished, rounds[0]).items()}
         with _speaking_of(self.uri):
             child = self._runs[label]
-            params = {"round": finished.number, "parent": finished.parent, "target_sparsity": round(finished.target, 6)}
+            asked = "target_removed" if finished.method == "structured" and finished.number else "target_sparsity"
+            params = {"round": finished.number, "parent": finished.parent, asked: round(finished.target, 6)}
             tags = {"tfprune.verdict": "; ".join(finished.verdict.reasons) or "passed"}
             self._client.log_batch(
                 child,
@@ -331,6 +332,12 @@ def environment() -> dict[str, str]:
 
 
 # ----------------------------------------------------------------------------------------- the store
+
+
+def _by_place(content: dict[str, Any]) -> dict[str, Any]:
+    """Several sections of `prune` by their place, so that each of their values is a parameter of its own."""
+    prune = content["prune"]
+    return {**content, "prune": dict(enumerate(prune))} if isinstance(prune, list) else content
 
 
 def _experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
