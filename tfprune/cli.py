@@ -219,20 +219,14 @@ def list_schedules(context: typer.Context, as_json: AsJson = False) -> None:
         _print_json({name: recipe.model_dump(mode="json") for name, recipe in found.items()})
         return
     table = Table()
-    for column in ("recipe", "model", "data", "method", "target", "rounds", "scope"):
-        table.add_column(column)
+    for column in ("recipe", "model", "data", "target"):
+        table.add_column(column, no_wrap=column == "recipe")
     for name, recipe in found.items():
         model, sections = recipe.model, recipe.sections
         source = (model.builtin or model.application or model.function or str(model.file)) if model else ""
         data = recipe.data.source if recipe.data else ""
-        scopes = [each.scope if isinstance(each.scope, str) else "by layer" for each in sections]
-        columns = (
-            [each.method for each in sections],
-            [each.target.said for each in sections],
-            [str(each.rounds) for each in sections],
-            scopes,
-        )
-        table.add_row(name, source, data, *("\n".join(column) for column in columns))
+        targets = [f"{each.method}, {each.target.said} in {each.rounds} rounds" for each in sections]
+        table.add_row(name, source, data, "\n".join(targets))
     out.print(table)
 
 

@@ -263,6 +263,11 @@ class Plan:
         sizes: how many units each of these couplings has.
         blocks: names of the merge layers that lose a branch.
         units: how many units of the kinds that were allowed the model has.
+
+    Example:
+        >>> print(Plan({"conv": (0, 3)}, {"conv": 8}, blocks=("add",)))
+        conv: 2 of 8
+        add: its branch
     """
 
     removed: dict[str, tuple[int, ...]]

@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from tfprune.structure.channels import Channels, joined, met, product, reshaped
 from tfprune.structure.labels import KEPT, KINDS, Labels
 
-PROPERTY = settings(max_examples=120, deadline=None)
+PROPERTY = settings(max_examples=80, deadline=None)
 Rows = np.ndarray
+
+
+@pytest.fixture(autouse=True)
+def small_memory() -> None:
+    """No model is made here."""
 
 
 def gone(labels: Labels, rows: Rows, removed: set[int]) -> np.ndarray:
@@ -30,7 +35,7 @@ def roots(labels: Labels, *axes: Rows) -> set[int]:
 def every_removal(labels: Labels, *axes: Rows) -> Iterator[set[int]]:
     """All sets of labels that these axes bear; they are few enough to go through."""
     found = sorted(roots(labels, *axes))
-    assert len(found) <= 12
+    assert len(found) <= 14
     for size in range(len(found) + 1):
         yield from map(set, itertools.combinations(found, size))
 
@@ -258,7 +263,7 @@ def test_an_axis_that_meets_a_split_one_becomes_a_product_too() -> None:
 
 
 @PROPERTY
-@given(st.sampled_from([4, 6, 8, 12]), st.data())
+@given(st.sampled_from([4, 6, 8]), st.data())
 def test_grouped_in_two_ways_it_is_a_product_in_both(size: int, data: st.DataObject) -> None:
     divisors = [each for each in range(1, size + 1) if size % each == 0]
     first, second = data.draw(st.sampled_from(divisors)), data.draw(st.sampled_from(divisors))

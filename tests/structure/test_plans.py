@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from tfprune.results import Plan
 
 layers = keras.layers
 Input, Dense = keras.Input, layers.Dense
+
+
+@pytest.fixture(autouse=True)
+def small_memory() -> Iterator[None]:
+    """Names start anew; to collect such small models after every test would take longer than the tests."""
+    yield
+    keras.backend.clear_session()
 
 
 def model_of(seed: int = 0, width: int = 8) -> keras.Model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,19 @@ Input, Dense = keras.Input, layers.Dense
 ENTRIES = [tfprune.shrink, tfprune.plan]
 
 
+@pytest.fixture(autouse=True)
+def small_memory() -> Iterator[None]:
+    """Names start anew; to collect such small models after every test would take longer than the tests."""
+    yield
+    keras.backend.clear_session()
+
+
 def model_of(compiled: bool = True) -> keras.Model:
     inputs = Input((6,))
     x = Dense(8, activation="relu", name="hidden")(inputs)
     model = oracle.randomise(keras.Model(inputs, Dense(3, name="out")(x), name="model"))
     if compiled:
-        model.compile("adam", "mse", metrics=["mae"])
+        model.compile("adam", "mse", metrics=["mae"], run_eagerly=True)
         model.fit(*data(), verbose=0)
     return model
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,13 @@ AS_A_WHOLE = ("adafactor",)
 PLAIN = ("sgd", "legacy plain")  # nothing of each weight
 
 
+@pytest.fixture(autouse=True)
+def small_memory() -> Iterator[None]:
+    """Names start anew; to collect such small models after every test would take longer than the tests."""
+    yield
+    keras.backend.clear_session()
+
+
 def model_of() -> keras.Model:
     inputs = Input((6,))
     x = Dense(8, activation="tanh", name="a")(inputs)
@@ -58,7 +65,7 @@ def data(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def trained(optimizer: Any, **compiled: Any) -> keras.Model:
     model = model_of()
-    model.compile(optimizer, **{"loss": "mse", **compiled})
+    model.compile(optimizer, **{"loss": "mse", "run_eagerly": True, **compiled})
     model.fit(*data(), batch_size=8, epochs=2, verbose=0)
     return model
 
@@ -275,7 +282,7 @@ def test_compiled_without_a_loss() -> None:
 def test_frozen_weights_have_no_state_and_need_none() -> None:
     model = model_of()
     model.get_layer("inner").trainable = False
-    model.compile("adam", "mse")
+    model.compile("adam", "mse", run_eagerly=True)
     model.fit(*data(), verbose=0)
     small, report = tfprune.shrink(model, ratio=0.5)
     assert [len(each.trainable_weights) for each in (model, small)] == [6, 6]
@@ -307,7 +314,7 @@ def test_what_was_frozen_later_keeps_its_state(make: Callable[[], Any]) -> None:
 def test_what_was_thawed_later_has_no_state_yet() -> None:
     model = model_of()
     model.get_layer("a").trainable = False
-    model.compile(optimizers.legacy.Adam(0.01), "mse")
+    model.compile(optimizers.legacy.Adam(0.01), "mse", run_eagerly=True)
     model.fit(*data(), verbose=0)
     model.get_layer("a").trainable = True
     small, _ = tfprune.shrink(model, ratio=0.5)

@@ -20,6 +20,13 @@ Input, Dense = keras.Input, layers.Dense
 BATCH, EXAMPLES = 4, 10
 
 
+@pytest.fixture(autouse=True)
+def small_memory() -> Iterator[None]:
+    """Names start anew; to collect such small models after every test would take longer than the tests."""
+    yield
+    keras.backend.clear_session()
+
+
 def dense_net() -> keras.Model:
     """Two hidden layers, one of them in a model of its own, and a shortcut that couples them."""
     inputs = Input((5,))
@@ -40,7 +47,9 @@ def conv_net() -> keras.Model:
 
 def _ready(model: keras.Model, seed: int = 0) -> keras.Model:
     oracle.randomise(model, seed)
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"], run_eagerly=True
+    )
     return model
 
 

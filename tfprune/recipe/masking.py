@@ -32,7 +32,7 @@ class TargetSection(Section):
     @property
     def said(self) -> str:
         """The target in a few words."""
-        return f"{self.sparsity:.0%}"
+        return f"{self.sparsity:.0%} zeros"
 
 
 class ScheduleSection(Section):

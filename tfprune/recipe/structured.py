@@ -69,7 +69,7 @@ class StructuredTarget(Section):
     def said(self) -> str:
         """The target in a few words."""
         if self.is_share:
-            return f"{self.value:.0%} of {'units gone' if self.counted == 'ratio' else self.counted}"
+            return f"{self.value:.0%} of {'units' if self.counted == 'ratio' else self.counted}"
         return f"{getattr(self, self.counted):,} {self.counted}"
 
     @model_serializer(mode="wrap")
