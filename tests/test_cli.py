@@ -306,8 +306,8 @@ def test_schedules(cli):
     assert (code, err) == (0, "")
     assert json.loads(out)["digits"]["prune"]["rounds"] == 4
     code, out, _ = cli("schedules")
-    assert re.search(r"digits .* digits-cnn .* masking .* 92% .* 4 ", out)
-    assert re.search(r"structured .* digits-cnn .* structured .* 67% of units gone .* 5 ", out)
+    assert re.search(r"digits .* digits-cnn .* masking, 92% zeros in 4 rounds", out)
+    assert re.search(r"structured .* digits-cnn .* structured, 67% of units in 5", out)
 
 
 def test_draw(cli, tmp_path, monkeypatch):

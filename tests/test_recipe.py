@@ -833,7 +833,7 @@ def test_amounts_and_shares():
     assert target(params=5.0).params == 5 and isinstance(target(params=5.0).params, int)
     assert (target(macs=70).counted, target(macs=70).value) == ("macs", 70)
     said = [target(**given).said for given in TARGETS]
-    assert said[:3] == ["50% of units gone", "5 params", "50% of params"] and len(set(said)) == len(said)
+    assert said[:3] == ["50% of units", "5 params", "50% of params"] and len(set(said)) == len(said)
 
 
 def test_defaults_of_a_structured_section():
