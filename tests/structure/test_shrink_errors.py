@@ -318,3 +318,10 @@ def test_what_runs_out_half_way_leaves_no_trace() -> None:
     assert not {id(each) for each in model.weights} & {id(each) for each in small.weights}
     assert not {id(each) for each in model.layers} & {id(each) for each in small.layers}
     assert tf.executing_eagerly()
+
+
+def test_a_ratio_of_less_than_a_unit_is_told() -> None:
+    model = keras.Sequential([keras.layers.Dense(4, input_shape=(3,)), keras.layers.Dense(2)])
+    with pytest.warns(UserWarning, match=r"nothing was removed: 0.05 of any coupling is less than a whole unit"):
+        small, report = tfprune.shrink(model, ratio=0.05, minimum=np.int64(1))
+    assert report.removed == 0 and small.count_params() == model.count_params()

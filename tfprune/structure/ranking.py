@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal, get_args
 
 import numpy as np
@@ -49,7 +50,7 @@ class Limits:
                 )
         for name in ("multiple_of", "minimum"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise SelectionError(f"{name} must be a whole number of 1 or more, but got {value!r}")
         if isinstance(self.ceiling, bool) or not isinstance(self.ceiling, int | float) or not 0 < self.ceiling <= 1:
             raise SelectionError(f"ceiling must be over 0 and at most 1, but got {self.ceiling!r}")

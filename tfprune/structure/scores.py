@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def score_units(
         TrainingError: gradients that are not numbers.
     """
     for option, value, least in (("batches", batches, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             raise SelectionError(f"{option} must be a whole number of {least} or more, but got {value!r}")
     name = importance if isinstance(importance, str) else ""
     if isinstance(importance, str):

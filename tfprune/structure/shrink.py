@@ -9,7 +9,7 @@ import numpy as np
 
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
-from tfprune.errors import SelectionError, SurgeryError
+from tfprune.errors import SelectionError, SurgeryError, warn
 from tfprune.importance.scores import Score
 from tfprune.results import Plan, SurgeryReport
 from tfprune.structure.analysis import Analysis
@@ -78,6 +78,9 @@ def shrink(
         SelectionError: limits that cannot be.
         ImportanceError: an unknown score, or one without the data, labels or loss that it needs.
 
+    Warns:
+        UserWarning: a ratio that is less than one unit anywhere, so that nothing falls.
+
     Example:
         >>> import tfprune
         >>> from tfprune.backend import keras
@@ -98,7 +101,10 @@ def shrink(
     limits = Limits(scope, _listed("units", units), multiple_of, minimum, ceiling)
     surgeon = _Surgeon(model, _listed("ignore", ignore))
     chosen = surgeon.choose(budget, limits, importance=importance, data=data, batches=batches, seed=seed)
-    return surgeon.finish(*chosen)
+    small, report = surgeon.finish(*chosen)
+    if ratio is not None and not report.removed:
+        warn(f"nothing was removed: {ratio:g} of any coupling is less than a whole unit, or all that its limits allow")
+    return small, report
 
 
 def plan(
