@@ -102,11 +102,14 @@ class Ranking:
         self._order, self._values = places[order].astype(np.int64), ranks[order]
 
     def _comparable(self, order: np.ndarray, costs: np.ndarray | None) -> np.ndarray:
-        """Scores of a coupling's units over their mean, per cost: what makes couplings comparable."""
-        scores = self._scores[order]
-        finite = scores[np.isfinite(scores)]
-        mean = np.abs(finite).mean() if finite.size else 1.0
-        values = scores / (mean if mean > 0 else 1.0)
+        """What makes couplings comparable: each unit's score as a share of what its coupling has left when it falls.
+
+        So does LAMP for weights (Lee et al. 2021): the fewer are left, the dearer is the next, and no coupling is
+        used up while others are whole. With costs, it is this share per cost.
+        """
+        scores = np.maximum(np.where(np.isfinite(self._scores[order]), self._scores[order], 0.0), 0.0)
+        left = np.cumsum(scores[::-1])[::-1]
+        values = np.divide(scores, left, out=np.zeros_like(scores), where=left > 0)
         if costs is not None:
             values = values / np.maximum(costs[order], 1e-12)
         return np.maximum.accumulate(values)  # a coupling gives its units in their order, whatever they cost

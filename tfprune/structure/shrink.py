@@ -60,7 +60,7 @@ def shrink(
         ignore: names or patterns (``head*``) of layers that keep all they make.
         multiple_of: widths that are left are multiples of this, as kernels for 8 or 16 channels like it.
         scope: take the same share of every coupling (``layer``), or the lowest of the model (``global``): scores
-            over the mean of their coupling, and with a budget per what a unit costs.
+            as shares of what their coupling has left, and with a budget per what a unit costs.
         units: what may fall: ``filters`` (neurons too), ``heads``, ``groups`` (of a grouped convolution, whose filters
             fall in every group alike), ``key_size``, ``blocks`` (residual branches), and ``hidden``, the units that
             pass a normalization over channels: without them the others change.
