@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfprune import recipe as recipes
-from tfprune.errors import RecipeError, TfpruneError, TfpruneWarning, nearest
+from tfprune.errors import RecipeError, SelectionError, TfpruneError, TfpruneWarning, nearest
 
 app = typer.Typer(
     help="Prune Keras models in rounds, and see which inputs pay for it.",
@@ -111,6 +111,7 @@ def compare(
 
 @app.command()
 def inspect(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
     structure: Annotated[
         bool, typer.Option("--structure", help="Show what can be removed together: couplings, their cost and score.")
@@ -125,6 +126,8 @@ def inspect(
 
     Example: tfprune inspect model.keras --structure
     """
+    if not structure and (given := _given(context, "importance", "data")):
+        raise SelectionError(f"{' and '.join(given)} say how --structure scores; add --structure, or leave it out")
     if structure:
         _inspect_structure(model, importance, data, as_json)
         return
@@ -141,6 +144,7 @@ def inspect(
 
 @app.command()
 def shrink(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="A .keras or .h5 file, or a SavedModel folder.")],
     ratio: Annotated[float | None, typer.Option(help="Share of the units to remove, between 0 and 1.")] = None,
@@ -179,6 +183,8 @@ def shrink(
     from tfprune.report.surgery import surgery_sentence, surgery_table, weights_table
     from tfprune.rounds.single import Choices, shrink_to
 
+    if plan is not None and (given := _given(context, *_CHOICES)):
+        raise SelectionError(f"--plan says what falls, so {' and '.join(given)} would do nothing; give either")
     budget = {"ratio": ratio, "params": params, "macs": macs, "latency_ms": latency_ms, "size_mb": size_mb}
     choices = Choices(
         budget={name: value for name, value in budget.items() if value is not None},
@@ -204,6 +210,9 @@ def shrink(
     out.print(f"model: {output}", soft_wrap=True)
     if save_plan is not None:
         out.print(f"plan: {save_plan}", soft_wrap=True)
+
+
+_CHOICES = (*"importance data batches scope ignore units multiple_of minimum ceiling seed".split(),)
 
 
 @schedules.callback()
@@ -348,6 +357,16 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
         out.print("compare in a browser: tfprune ui")
     if not result.target_met:
         raise typer.Exit(1)
+
+
+def _given(context: typer.Context, *names: str) -> list[str]:
+    """Those of some options that were given, as they are typed."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if source is not None and source.name == "COMMANDLINE"
+    ]
 
 
 def _inspect_structure(model: str, importance: str, data: str | None, as_json: bool) -> None:

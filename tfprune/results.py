@@ -317,7 +317,8 @@ class LayerSurgery:
     Attributes:
         name: with the names of the models around it, ``outer/inner/dense``.
         kind: the layer's class name.
-        kept_inputs: int (inputs kept,), indices into the original's input channels; None where it has no such axis.
+        kept_inputs: int (inputs kept,), indices into the original's input channels, of the first of several inputs;
+            None where it has no such axis.
         kept_outputs: the same of its output channels.
         kept: for each of the original layer's weights, for each of its axes, the kept indices.
         exact: what was removed equals ignoring it.
@@ -356,6 +357,19 @@ class SurgeryReport:
     removed: int
     units: int
     latency_ms: float | None = None
+
+    def __repr__(self) -> str:
+        """A few lines; the indices are in `layers` and in `plan`."""
+        sizes = [
+            f"{name}: {old:,} to {new:,}"
+            for name, old, new in (
+                ("parameters", self.before.parameters, self.after.parameters),
+                ("multiply-accumulates", self.before.macs, self.after.macs),
+                ("bytes", self.before.bytes, self.after.bytes),
+            )
+        ]
+        frozen = [f"kept whole: {name} ({why})" for name, why in self.frozen.items()]
+        return "\n".join([f"{self.removed} of {self.units} units removed", *sizes, str(self.plan), *frozen])
 
     @property
     def exact(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,20 @@ class Gradients:
     """The gradients of a compiled model's loss, traced once.
 
     The model runs as in `predict`: no dropout, moving averages for statistics, nothing assigned.
+
+    Args:
+        model: compiled with a loss.
+        weights: to derive by.
+        names: of their layers, for messages.
+        regularized: take `model.compute_loss`, regularizers and other added losses included; else what the answers
+            cost alone. A model with a `compute_loss` of its own, or with added losses only, has no such part.
     """
 
-    def __init__(self, model: keras.Model, weights: Sequence[tf.Variable], names: Sequence[str]) -> None:
+    def __init__(
+        self, model: keras.Model, weights: Sequence[tf.Variable], names: Sequence[str], *, regularized: bool = True
+    ) -> None:
         self._model, self._weights, self._names = model, list(weights), names
+        self._regularized = regularized or type(model).compute_loss is not keras.Model.compute_loss
         half = any(layer.dtype_policy.name == "mixed_float16" for layer in model._flatten_layers())
         self._scales = _FLOAT16_SCALES if half else (1.0,)
         self._of: Any = None
@@ -39,18 +50,21 @@ class Gradients:
         weights = [weight.numpy().astype(np.float32, copy=False) for weight in self._weights]
         sums = [[np.zeros(weight.shape, np.float32) for weight in weights] for _ in kinds]
         count = 0
-        for gradients in self.each(batches, kinds[0].name):
-            count += 1
-            for place, (weight, values) in enumerate(zip(weights, gradients, strict=True)):
-                for sum_, kind in zip(sums, kinds, strict=True):
-                    sum_[place] += kind(weight, values)
+        with closing(self.each(batches, kinds[0].name)) as found:
+            for gradients in found:
+                count += 1
+                for place, (weight, values) in enumerate(zip(weights, gradients, strict=True)):
+                    for sum_, kind in zip(sums, kinds, strict=True):
+                        sum_[place] += kind(weight, values)
         for sum_ in sums:
             for array in sum_:
                 array /= count
         return sums
 
-    def each(self, batches: Iterable[Batch], importance: str) -> Iterator[list[np.ndarray]]:
+    def each(self, batches: Iterable[Batch], importance: str) -> Generator[list[np.ndarray], None, None]:
         """Gradients of the mean loss of each batch: float32 arrays, one a weight.
+
+        The model's metrics are as they were once this is exhausted, closed, or has raised.
 
         Args:
             batches: at least one.
@@ -68,21 +82,24 @@ class Gradients:
             self._of, self._loss = tf.function(self._of_replicas, reduce_retracing=True), loss
         state = {id(each): each.numpy() for metric in self._model.metrics for each in metric.variables}
         count = 0
-        for batch in batches:
-            count += 1
-            gradients = call(self._of_one, f"importance {importance}: the model on its data", ImportanceError, batch)
-            if not gradients:
-                raise no_loss
-            for values, name in zip(gradients, self._names, strict=True):
-                if not np.isfinite(values).all():
-                    raise TrainingError(
-                        f"importance {importance}: the gradients of layer {name!r} are not finite; "
-                        "lower the learning rate, or check the data"
-                    )
-            yield gradients
-        for metric in self._model.metrics:  # computing a loss counts it in the metrics, and makes them at first
-            for variable in metric.variables:
-                variable.assign(state.get(id(variable), tf.zeros_like(variable)))
+        try:
+            for batch in batches:
+                count += 1
+                where = f"importance {importance}: the model on its data"
+                gradients = call(self._of_one, where, ImportanceError, batch)
+                if not gradients:
+                    raise no_loss
+                for values, name in zip(gradients, self._names, strict=True):
+                    if not np.isfinite(values).all():
+                        raise TrainingError(
+                            f"importance {importance}: the gradients of layer {name!r} are not finite; "
+                            "lower the learning rate, or check the data"
+                        )
+                yield gradients
+        finally:
+            for metric in self._model.metrics:  # computing a loss counts it in the metrics, and makes them at first
+                for variable in metric.variables:
+                    variable.assign(state.get(id(variable), tf.zeros_like(variable)))
         if not count:
             raise ImportanceError(f"importance {importance} needs data, but there is not a single batch")
 
@@ -102,7 +119,10 @@ class Gradients:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._weights)
             answers = self._model(x, training=False)
-            loss = self._model.compute_loss(x, y, answers, sample_weight)
+            if self._regularized or not self._model.compiled_loss._user_losses:
+                loss = self._model.compute_loss(x, y, answers, sample_weight)
+            else:
+                loss = self._model.compiled_loss(y, answers, sample_weight)
             if loss is None:
                 return []  # an error raised here would come out in many lines
             loss *= tf.cast(scale, loss.dtype)

@@ -25,7 +25,7 @@ from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate
 from tfprune.rounds.masked import MaskedRounds
 from tfprune.rounds.method import Method, Phase
 from tfprune.rounds.rebuilt import RebuiltRounds, amount_of
-from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step
+from tfprune.rounds.stop import Halt, Step, best_round, halt_of, judge, next_step
 from tfprune.slices.define import Slice, define_slices
 from tfprune.slices.evaluate import Answers, answer, score
 from tfprune.tracking.store import Tracker
@@ -101,7 +101,7 @@ class Loop:
                 self._round(method, step, baseline, slices)
             except (TrainingError, SurgeryError) as error:  # the same again each time: what passed before is the result
                 self.workflow.drop_plan(len(self.ledger.rounds))
-                step = Halt(False, str(error))
+                step = halt_of(error, step, method.rounds(), method.goal)
             else:
                 step = next_step(method.rounds(), method.recipe, method.goal)
         if method.phase.number + 1 < len(self.recipe.phases):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any, ClassVar
+
+import numpy as np
 
 from tfprune.backend import keras
 from tfprune.cost.latency import latency
 from tfprune.cost.measure import measure
-from tfprune.errors import ImportanceError, SurgeryError
+from tfprune.errors import ImportanceError, TfpruneWarning
 from tfprune.importing import load_function
 from tfprune.models.clone import clone
 from tfprune.recipe import Recipe
 from tfprune.results import Measurement, Plan
 from tfprune.rounds.finetune import compile_for_training, sample_of
 from tfprune.rounds.method import Figures, Method, Phase
-from tfprune.rounds.stop import Step
-from tfprune.rounds.target import goal_within
+from tfprune.rounds.stop import NoWholeUnit, Step
+from tfprune.rounds.target import Goal, goal_within
 from tfprune.structure.analysis import Analysis
+from tfprune.structure.ranking import Limits, Ranking
 from tfprune.structure.shrink import apply, plan, shrink
 
 
@@ -41,8 +45,7 @@ class RebuiltRounds(Method):
         self._amount = amount
         is_of_dense = phase.origin and self.recipe.structured.target.counted in ("params", "macs")
         dense = _counted(self.recipe, phase.ledger.rounds[0].measurement) if is_of_dense else amount
-        slack = self._slack()
-        self.goal = replace(goal_within(self.recipe, amount, dense), slack=slack, grain=slack / 2)
+        self.goal = self._of_whole_units(goal_within(self.recipe, amount, dense))
         self.at_origin = Figures(measure(model, gzipped=False).sparsity, phase.removed, 0.0)
         # Of the round that was started last: its number and model, and the plans from the origin to it.
         self._latest: tuple[int, keras.Model] = (phase.origin, model)
@@ -59,9 +62,11 @@ class RebuiltRounds(Method):
             model, surgery = apply(parent, files.restore_plan(number))
         else:
             compile_for_training(parent, train, sample)  # scores may need its loss
-            model, surgery = shrink(parent, **self._budget(step), **self._choices())
+            with warnings.catch_warnings():  # that nothing fell is told below
+                warnings.filterwarnings("ignore", "nothing was removed", TfpruneWarning)
+                model, surgery = shrink(parent, **self._budget(step), **self._choices())
             if not surgery.removed:
-                raise SurgeryError(f"a step of {step.share:.1%} of the {self.goal.noun} takes no whole unit")
+                raise NoWholeUnit(f"a step of {step.share:.1%} of the {self.goal.noun} takes no whole unit")
             if surgery.latency_ms is not None:  # another measurement would give another figure
                 self.phase.begun.times[number] = surgery.latency_ms
                 files.keep()
@@ -95,14 +100,26 @@ class RebuiltRounds(Method):
     def plain(self, model: keras.Model) -> keras.Model:
         return clone(model, lambda layer: None)  # without the optimizer of its training
 
-    def _slack(self) -> float:
-        """By how much of all units a ratio may be missed, as units fall whole, or in multiples."""
+    def _of_whole_units(self, goal: Goal) -> Goal:
+        """A goal that knows by how much of all units a ratio may be missed, as they fall whole, or in multiples.
+
+        A coupling comes to the nearest of its widths, so that half a step between two is the most that it misses. Less
+        than its first unit takes, in the largest coupling, is no step.
+        """
         section = self.recipe.structured
         if section.target.counted != "ratio":
-            return 0.0
-        groups = Analysis(self.begun, section.ignore).groups
-        sizes = [len(each.units) for each in groups if each.kind in section.units and len(each.units) > 1]
-        return sum(min(section.multiple_of, size) for size in sizes) / max(1, sum(sizes))
+            return goal
+        analysis = Analysis(self.begun, section.ignore)
+        ranking = Ranking(analysis, np.zeros(analysis.size + 1), Limits(units=section.units))
+        total, missed, least = ranking.candidates, 0.0, goal.final
+        for group in ranking.groups:
+            size, multiple = len(group.units), section.multiple_of
+            step = multiple if group.kind in ("filters", "hidden") and size >= multiple else 1
+            missed += step / 2
+            # Units are counted first, to the nearest, and then the width is brought to the nearest multiple.
+            first = 0.5 if size % step else max(1, step - 1) / 2
+            least = min(least, first / total if section.scope == "global" else (1 - goal.final) * first / size)
+        return replace(goal, slack=missed / max(1, total), grain=max(0.0, least - 1e-9))
 
     def _line(self, number: int) -> list[int]:
         """The rounds from the first after the origin to this one, each the parent of the next."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 from tfprune.backend import keras
 from tfprune.cost.latency import latency
 from tfprune.data.load import load_data
-from tfprune.errors import ImportanceError, SelectionError
+from tfprune.errors import ImportanceError, SelectionError, StorageError
 from tfprune.importing import load_function
 from tfprune.models.checks import check_fits
 from tfprune.models.files import check_writable, save
@@ -73,6 +75,12 @@ def shrink_to(
     if len(given) != 1:
         raise SelectionError(f"give exactly one of {_BUDGETS}, but got {' and '.join(given) or 'none'}")
     check_writable(path)
+    _check_place(path)
+    if save_plan is not None:
+        if save_plan.is_dir() or save_plan.absolute() == path.absolute():
+            what = "a folder" if save_plan.is_dir() else "the smaller model"
+            raise StorageError(f"{save_plan}: {what} is in the way of the plan; give --save-plan another path")
+        _check_place(save_plan)
     known = Plan.load(plan) if plan is not None else None
     model = load()
     if known is not None:
@@ -96,6 +104,21 @@ def couplings_of(load: Load, importance: str, recipe: Recipe | None) -> tuple[Co
     model = load()
     score, data = _score(model, importance, recipe)
     return couplings(model, importance=score, data=data)
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where nothing can be written, before the work that leads there: a file is made and removed."""
+    missing: list[Path] = []
+    try:
+        missing = [each for each in path.absolute().parents if not each.exists()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    finally:
+        for each in missing:
+            with suppress(OSError):
+                each.rmdir()
 
 
 def _score(model: keras.Model, importance: str, recipe: Recipe | None) -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tfprune.errors import SurgeryError, TfpruneError
 from tfprune.recipe import Recipe, StopSection, StructuredSection
 from tfprune.results import Evaluation, Round, Verdict
 from tfprune.rounds.target import Goal, goal_of
@@ -43,6 +44,10 @@ class Halt:
     reason: str
 
 
+class NoWholeUnit(SurgeryError):
+    """A step too small for any unit to fall."""
+
+
 def judge(evaluation: Evaluation, dense: Evaluation, stop: StopSection) -> Verdict:
     """Hold an evaluation against the gates of a recipe."""
     reasons = []
@@ -76,7 +81,9 @@ def next_step(rounds: Sequence[Round], recipe: Recipe, goal: Goal | None = None)
     final, stop = goal.final, recipe.stop
     first, best, last = rounds[0], best_round(rounds), rounds[-1]
     reached = progress(best, recipe)
-    if reached >= final - goal.grain or (best is not first and best.target >= final):
+    # What was only asked for may still fall: nothing but the last step, or less left than any unit takes, is the end.
+    gone = (best.reached or 0.0) if best.method == "structured" else reached
+    if gone >= final - (0.0 if best is first else goal.grain) or (best is not first and best.target >= final):
         return _reached(best is first, best, recipe, goal)
     failures = _failures_in_a_row(rounds)
     if failures >= stop.patience:
@@ -95,6 +102,18 @@ def next_step(rounds: Sequence[Round], recipe: Recipe, goal: Goal | None = None)
     if final - target < 0.01 * (target - reached):  # what whole weights left open needs no round of its own
         target, share = final, 1 - (1 - final) / (1 - reached)
     return Step(best.number, share, target)
+
+
+def halt_of(error: TfpruneError, step: Step, rounds: Sequence[Round], goal: Goal) -> Halt:
+    """How a phase ends at a step that came to nothing.
+
+    Where the whole rest was asked for, and no unit is small enough for it, the target is reached but for rounding.
+    """
+    best = best_round(rounds)
+    is_rounding = best is not rounds[0] and (best.reached or 0.0) >= goal.final - goal.slack - _ROUNDING
+    if isinstance(error, NoWholeUnit) and step.target >= goal.final - _ROUNDING and is_rounding:
+        return Halt(True, f"the target of {goal.said} is reached")
+    return Halt(False, str(error))
 
 
 def progress(finished: Round, recipe: Recipe) -> float:

@@ -27,7 +27,7 @@ class Goal:
         said: the target, fit to follow "the target of".
         bound: the same as an amount that may be left; 0 where it is a share of weights or of units.
         slack: by how much a share may be missed, because weights and units fall whole.
-        grain: a share too small for a step, because no unit is that small.
+        grain: a share too small for a step, because no unit is that small wherever the phase may be.
     """
 
     final: float

@@ -69,8 +69,7 @@ def _run(analysis: Analysis, visits: Iterator[Visit], inputs: Any) -> Iterator[t
     def enter(model: keras.Model, values: list[Any]) -> list[Any]:
         def call(node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if isinstance(node.layer, keras.Model) and getattr(node.layer, "_is_graph_network", False):
-                given = [each for each in tf.nest.flatten((args, kwargs)) if tf.is_tensor(each)]
-                return enter(node.layer, given)
+                return enter(node.layer, _fed(node.layer, args[0] if args else kwargs["inputs"]))
             outputs = node.layer(*args, **kwargs)
             place = next((at for at, each in enumerate(waiting) if each.layer is node.layer), None)
             if place is not None:
@@ -79,8 +78,17 @@ def _run(analysis: Analysis, visits: Iterator[Visit], inputs: Any) -> Iterator[t
 
         return follow(model, values, call)
 
-    enter(analysis.model, [tf.convert_to_tensor(each) for each in tf.nest.flatten(inputs)])
+    enter(analysis.model, _fed(analysis.model, inputs))
     return iter(found)
+
+
+def _fed(model: keras.Model, inputs: Any) -> list[Any]:
+    """A tensor for each of a model's inputs, as Keras feeds it: by name from a dictionary, in its shape and type."""
+    tensors = [
+        each if tf.is_tensor(each) else tf.convert_to_tensor(each)
+        for each in model._flatten_to_reference_inputs(inputs)
+    ]
+    return [model._conform_to_reference_input(each, own) for each, own in zip(tensors, model.inputs, strict=True)]
 
 
 def _is_active(layer: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -13,7 +13,7 @@ import tfprune.structure.rules  # noqa: F401  registers what every layer does
 from tfprune.backend import keras
 from tfprune.errors import ModelError, SurgeryError, nearest
 from tfprune.models.clone import check_unshared, leaves
-from tfprune.structure.blocks import find_blocks
+from tfprune.structure.blocks import Block, find_blocks
 from tfprune.structure.channels import Channels
 from tfprune.structure.graph import shape_of
 from tfprune.structure.labels import INNER, KEPT, KINDS, OUTER, Rows
@@ -59,10 +59,10 @@ class Analysis:
         outputs = visit_model(findings, model, inputs, "")
         for tensor, channels in zip(model.outputs, outputs, strict=True):
             self._freeze(channels.rows, tensor._keras_history.layer.name, "its outputs are the model's")
-        self._ignore(ignore)
         self._axes: dict[bytes, Rows] = {}
         self._number_units()
         self._number_blocks()
+        self._ignore(ignore)
 
     def _freeze(self, axes: Sequence[Rows | None], name: str, why: str) -> None:
         news = [self.findings.labels.freeze(rows) for rows in axes if rows is not None]
@@ -70,27 +70,39 @@ class Analysis:
             self.findings.frozen.setdefault(name, why)
 
     def _ignore(self, patterns: Sequence[str]) -> None:
-        for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        """Mark what is to stay whatever its score; units have the numbers that they would have without it."""
+        self.ignored = np.zeros(self.size + 1, bool)
+        for pattern in patterns:
             calls = [each for each in self.findings.calls if _matches(each.name, pattern)]
             if not calls:
                 names = [each.name for each in self.findings.calls]
                 raise SurgeryError(f"ignore: no layer is called {pattern!r}{nearest(pattern, names)}")
-            labels = self.findings.labels
             for call in calls:
-                taken = [labels.resolve(rows) for x in call.inputs for rows in x.rows if rows is not None]
-                inputs = np.unique(np.concatenate([each.ravel() for each in taken] or [np.zeros(0, np.int64)]))
+                taken = np.zeros(self.size + 1, bool)
+                for x in call.inputs:
+                    for rows in x.rows:
+                        if rows is not None:
+                            taken[self.units(rows)] = True
+                before = self.ignored.copy()
                 for rows in self._made_by(call.name):
-                    own = labels.resolve(rows)
-                    own = own[~np.isin(own, inputs)]
-                    self._freeze([own[:, None]], call.name, "it is to be ignored")
+                    own = self.units(rows)
+                    self.ignored[own[~taken[own]]] = True
                 for x in call.outputs:
-                    self._freeze(x.rows, call.name, "it is to be ignored")
+                    for rows in x.rows:
+                        if rows is not None:
+                            self.ignored[self.units(rows)] = True
+                self.ignored[0] = False
+                if (self.ignored & ~before).any():
+                    self.findings.frozen.setdefault(call.name, "it is to be ignored")
+            for unit, block in self.blocks.items():
+                if any(_matches(name, pattern) for name in (block.name, *block.layers)):
+                    self.ignored[unit] = True
 
     def _made_by(self, name: str) -> list[Rows]:
         return [
             rows
             for each in self.findings.weights.values()
-            if each.layer == name
+            if _within(each.layer, name)
             for rows in each.axes
             if rows is not None
         ]
@@ -123,7 +135,12 @@ class Analysis:
 
     def _number_blocks(self) -> None:
         """Number the branches that can leave whole, behind all other units."""
-        self.blocks = {self.size + place: block for place, block in enumerate(find_blocks(self.model), 1)}
+        self.blocks: dict[int, Block] = {}
+        seen: dict[str, int] = {}
+        for place, block in enumerate(find_blocks(self.model), 1):
+            seen[block.name] = seen.get(block.name, 0) + 1  # a merge that is called twice has two branches
+            name = block.name if seen[block.name] == 1 else f"{block.name}#{seen[block.name]}"
+            self.blocks[self.size + place] = replace(block, name=name)
         if self.blocks:
             self.groups.append(Group("blocks", "blocks", np.array(list(self.blocks)), exact=True))
         self.size += len(self.blocks)
@@ -190,6 +207,11 @@ def _within(name: str, outer: str) -> bool:
 
 def _check(model: keras.Model) -> None:
     if not isinstance(model, keras.Model):
+        if type(model).__module__.startswith(("keras.", "tensorflow.")):
+            raise ModelError(
+                f"{type(model).__name__} is of Keras 3, and only models of tf_keras are taken: import tfprune before "
+                "TensorFlow, or set TF_USE_LEGACY_KERAS=1, and build or load the model anew"
+            )
         raise ModelError(f"expected a tf_keras model, got {type(model).__name__}")
     if not getattr(model, "_is_graph_network", False):
         if isinstance(model, keras.Sequential):

@@ -60,20 +60,33 @@ class Budget:
         times = layer_times(analysis.model) if self.kind == "latency_ms" else None
         costs, cost = self._costs(analysis, times)
         ranking = Ranking(analysis, scores, limits, costs.of_units())
-        target, found = self.bound, None
+        least = ranking.first(ranking.spare)
+        target, best, found = self.bound, None, None
         for _ in range(_TRIES):
             removed = within(ranking, cost, target)
-            if removed is None:
-                found = self._measured(build(ranking.first(ranking.spare)))
-                if found is None or found > self.bound:
-                    raise self._out_of_reach(costs, ranking, cost, found)
-                return ranking.first(ranking.spare), ranking.candidates, found if times else None
+            if removed is None and self._measured is None:
+                raise self._out_of_reach(costs, ranking, cost, None)
+            removed = least if removed is None else removed
+            if self._measured is None:
+                return removed, ranking.candidates, None
+            # What is told from the parts is not the whole: ask for as much less or more.
             found = self._measured(build(removed))
-            if found is None or found <= self.bound:
-                return removed, ranking.candidates, found if times else None
-            # What was told from the parts is not the whole: ask for as much less.
-            target *= 0.99 * self.bound / found
-        raise self._out_of_reach(costs, ranking, cost, found)
+            if found <= self.bound and (best is None or found > best[1]):
+                best = removed, found
+            if self._near <= found / self.bound <= 1 or not removed.any():
+                break
+            target *= (0.99 if found > self.bound else 1.0) * self.bound / found
+        if best is None:
+            found = self._measured(build(least)) if self._measured else None
+            if found is None or found > self.bound:
+                raise self._out_of_reach(costs, ranking, cost, found)
+            best = least, found
+        return best[0], ranking.candidates, best[1] if times else None
+
+    @property
+    def _near(self) -> float:
+        """How close to the bound is close enough; a latency is not known more exactly."""
+        return 0.9 if self.kind == "latency_ms" else 0.98
 
     def _costs(self, analysis: Analysis, times: LayerTimes | None) -> tuple[Costs, Cost]:
         """Costs of single units, and of what is left."""
@@ -87,11 +100,12 @@ class Budget:
         scale = 1e-6 if self.kind == "size_mb" else 1.0
         return costs, lambda removed: scale * costs(removed)
 
-    def _measured(self, model: keras.Model) -> float | None:
-        """What the model itself says; None where the sum over its weights is exact."""
+    @property
+    def _measured(self) -> Callable[[keras.Model], float] | None:
+        """How a model itself is asked; None where the sum over its weights is exact."""
         if self.kind == "latency_ms":
-            return latency(model).median_ms
-        return float(count_macs(model)) if self.kind == "macs" else None
+            return lambda model: latency(model).median_ms
+        return (lambda model: float(count_macs(model))) if self.kind == "macs" else None
 
     def _out_of_reach(self, costs: Costs, ranking: Ranking, cost: Cost, found: float | None) -> SurgeryError:
         least = ranking.first(ranking.spare)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from tfprune.backend import keras, tf
 from tfprune.results import LayerSurgery
 from tfprune.structure.analysis import Analysis, kept
 from tfprune.structure.channels import Channels
+from tfprune.structure.rules.convolutions import channel_axis
 from tfprune.structure.visit import Visit
 
 
@@ -40,8 +44,8 @@ def changes(
         found[call.name] = LayerSurgery(
             name=call.name,
             kind=type(call.layer).__name__,
-            kept_inputs=_channels(analysis, call.inputs, removed),
-            kept_outputs=_channels(analysis, call.outputs, removed),
+            kept_inputs=_channels(analysis, call.layer, call.inputs, removed),
+            kept_outputs=_channels(analysis, call.layer, call.outputs, removed),
             kept=tuple(
                 weights.get(id(weight), tuple(np.arange(size) for size in weight.shape))
                 for weight in call.layer.weights
@@ -68,13 +72,34 @@ def _rewritten(analysis: Analysis, call: Visit, removed: np.ndarray) -> bool:
     return any(isinstance(rows, np.ndarray) and removed[analysis.units(rows)].any() for rows in flat)
 
 
-def _channels(analysis: Analysis, tensors: list[Channels], removed: np.ndarray) -> np.ndarray | None:
-    """Kept indices of the channel axis of the first tensor: the last axis that can lose any, or the last."""
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.experimental.SyncBatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+)
+
+
+def _channels(analysis: Analysis, layer: Any, tensors: list[Channels], removed: np.ndarray) -> np.ndarray | None:
+    """Kept indices of the channel axis of the first tensor: the layer's own, or the last that can lose any."""
     if not tensors or not tensors[0].rank:
         return None
-    x = tensors[0]
-    axis = next((axis for axis in reversed(range(x.rank)) if x.rows[axis] is not None), x.rank - 1)
+    x, own = tensors[0], _own_axis(layer)
+    if own is None or not -x.rank <= own < x.rank:
+        axis = next((axis for axis in reversed(range(x.rank)) if x.rows[axis] is not None), x.rank - 1)
+    else:
+        axis = own % x.rank
     rows, size = x.rows[axis], x.shape[axis]
     if rows is not None:
         return kept(analysis.units(rows), removed)
     return None if size is None else np.arange(size)
+
+
+def _own_axis(layer: Any) -> int | None:
+    """Where a layer was told that channels stand; None where it was not, or of several axes."""
+    if isinstance(layer, _NORMALIZATIONS):
+        axes = tf.nest.flatten(layer.axis)
+        return int(axes[0]) if len(axes) == 1 else None
+    if channel_axis(layer) != 1:
+        return None
+    return -1 - layer.cell.rank if isinstance(layer, keras.layers.RNN) else 1  # behind time, where that is left

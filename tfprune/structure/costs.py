@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class Costs:
         kernels: dict[str, int] = {}
         for weight, _ in analysis.weights:
             if len(weight.variable.shape) > 1:
-                kernels[weight.layer] = kernels.get(weight.layer, 0) + math.prod(weight.variable.shape)
+                payer = _payer(weight.layer, per_layer or {})
+                kernels[payer] = kernels.get(payer, 0) + math.prod(weight.variable.shape)
         known = set()
         blocks = {name: analysis.blocks_of(name) for name in {weight.layer for weight, _ in analysis.weights}}
         for weight, axes in analysis.weights:
@@ -42,7 +43,8 @@ class Costs:
             if per_layer is None:
                 each = float(weight.variable.dtype.size) if in_bytes else 1.0
             elif len(shape) > 1:
-                each = per_layer.get(weight.layer, 0.0) / kernels[weight.layer]
+                payer = _payer(weight.layer, per_layer)
+                each = per_layer.get(payer, 0.0) / kernels[payer]
             else:
                 continue
             self._terms.append((weight.layer, each, axes, shape, blocks[weight.layer]))
@@ -87,6 +89,14 @@ class Costs:
                         found += np.bincount(column, minlength=len(found)) * (whole / size)
         found[0] = 0.0
         return found
+
+
+def _payer(name: str, per_layer: Mapping[str, float]) -> str:
+    """The layer that a weight's cost is counted with: its own, or one around it, such as a Bidirectional."""
+    outer = name
+    while outer and outer not in per_layer:
+        outer = outer.rpartition("/")[0]
+    return outer or name
 
 
 def layer_macs(analysis: Analysis) -> dict[str, float]:

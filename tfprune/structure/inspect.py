@@ -34,6 +34,10 @@ def couplings(
         ignore: layers that keep all they make.
         seed: of the random score.
 
+    Returns:
+        Couplings; of one whose units the score says nothing of, as ``bn_scale`` where no normalization follows, the
+        score is 0.
+
     Raises:
         ModelError, SurgeryError, ImportanceError: as `shrink`.
 
@@ -58,6 +62,8 @@ def couplings(
         ]
         if group.kind == "blocks":
             names = [block.name for block in analysis.blocks.values()]
+        own = scores[group.units]
+        finite = own[np.isfinite(own)]  # a score that says nothing of some units keeps them, as endlessly important
         found.append(
             Coupling(
                 name=group.name,
@@ -66,7 +72,7 @@ def couplings(
                 layers=tuple(dict.fromkeys(names)),
                 parameters=round(parameters[group.units].mean()),
                 macs=round(work[group.units].mean()),
-                score=float(scores[group.units].mean()),
+                score=float(finite.mean()) if finite.size else 0.0,
                 exact=group.exact,
             )
         )

@@ -58,7 +58,10 @@ class Limits:
     def least(self, group: Group) -> int:
         """The width that a coupling keeps whatever the budget."""
         size = len(group.units)
-        width = max(self.minimum, math.ceil(size * (1 - self.ceiling) - 1e-9), 1)
+        width = math.ceil(size * (1 - self.ceiling) - 1e-9)
+        if group.kind == "blocks":
+            return width
+        width = max(self.minimum, width, 1)
         return min(size, self.rounded(group, width, up=True))
 
     def rounded(self, group: Group, width: int, *, up: bool = False) -> int:
@@ -85,12 +88,16 @@ class Ranking:
 
     def __init__(self, analysis: Analysis, scores: np.ndarray, limits: Limits, costs: np.ndarray | None = None) -> None:
         self._analysis, self._limits = analysis, limits
-        self.groups = [group for group in analysis.groups if group.kind in limits.units and len(group.units) > 1]
+        self.groups = [group for group in analysis.groups if group.kind in limits.units and _can_lose(group)]
         # Worst first; of equal scores the one that comes first in the model.
-        self._orders = [group.units[np.argsort(scores[group.units], kind="stable")] for group in self.groups]
-        self._spare = [len(group.units) - limits.least(group) for group in self.groups]
+        free = [group.units[~analysis.ignored[group.units]] for group in self.groups]
+        self._orders = [units[np.argsort(scores[units], kind="stable")] for units in free]
+        self._spare = [
+            min(len(order), len(group.units) - limits.least(group))
+            for group, order in zip(self.groups, self._orders, strict=True)
+        ]
         self._scores = scores
-        self.candidates = sum(len(group.units) for group in self.groups)
+        self.candidates = sum(len(order) for order in self._orders)
         values = [
             self._comparable(order, costs) if limits.scope == "global" else _shares(len(order))
             for order in self._orders
@@ -140,8 +147,8 @@ class Ranking:
             wanted[self._order[last - 1]] = np.count_nonzero(self._order[:last] == self._order[last - 1])
         removed = np.zeros(self._analysis.size + 1, bool)
         for group, order, spare, fall in zip(self.groups, self._orders, self._spare, wanted, strict=True):
-            width = self._limits.rounded(group, len(order) - int(fall))
-            fall = min(len(order) - width, int(np.isfinite(self._scores[order]).sum()), spare)
+            width = self._limits.rounded(group, len(group.units) - int(fall))
+            fall = min(len(group.units) - width, int(np.isfinite(self._scores[order]).sum()), spare)
             removed[order[:fall]] = True
         self._guard(removed)
         return removed
@@ -180,6 +187,11 @@ def within(ranking: Ranking, cost: Cost, budget: float) -> np.ndarray | None:
     return ranking.first(least(last, last), last)
 
 
+def _can_lose(group: Group) -> bool:
+    """Whether something is left when a unit falls: of a coupling another one, behind a branch its shortcut."""
+    return len(group.units) > 1 or group.kind == "blocks"
+
+
 def _shares(size: int) -> np.ndarray:
     """At which share of a coupling each of its units falls, worst first: half a unit before it is whole."""
     return (np.arange(1, size + 1) - 0.5) / size
@@ -193,12 +205,12 @@ def check_units(analysis: Analysis, limits: Limits) -> None:
     """
     if Ranking(analysis, np.zeros(analysis.size + 1), limits).spare:
         return
-    if sum(len(group.units) > 1 for group in analysis.groups if group.kind in limits.units):
+    if any(_can_lose(group) for group in analysis.groups if group.kind in limits.units):
         raise SurgeryError(
             f"model {analysis.model.name!r} has nothing to remove within minimum={limits.minimum}, "
             f"ceiling={limits.ceiling} and multiple_of={limits.multiple_of}; let more fall"
         )
-    others = sorted({group.kind for group in analysis.groups if len(group.units) > 1} - set(limits.units))
+    others = sorted({group.kind for group in analysis.groups if _can_lose(group)} - set(limits.units))
     held = [f"{name} ({why})" for name, why in list(analysis.findings.frozen.items())[:4]]
     reason = (
         f"there are {' and '.join(others)}, which units={list(limits.units)} leaves out"

@@ -221,7 +221,8 @@ def _normalization_scale(analysis: Analysis, given: _Given) -> np.ndarray:
 
 
 def _is_batch_norm(layer: Any) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization) and layer.gamma is not None
+    kinds = (keras.layers.BatchNormalization, keras.layers.experimental.SyncBatchNormalization)
+    return isinstance(layer, kinds) and layer.gamma is not None
 
 
 def _distances(analysis: Analysis, given: _Given) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.errors import ModelError
+from tfprune.importing import one_line
 from tfprune.models.optimizers import inner_optimizer, named_slots, slots
 from tfprune.structure.surgery import smaller
 
@@ -21,11 +23,14 @@ def compile_like(
         target: its smaller copy.
         kept: for weights of the source that are smaller now, by the id of their variable, the indices of each axis.
         pairs: variables of the source with those of the target.
+
+    Raises:
+        ModelError: a metric or an optimizer that cannot be made from its config.
     """
     if getattr(source, "optimizer", None) is None:
         return
     arguments = source._get_compile_args(user_metrics=True)
-    arguments["optimizer"] = type(source.optimizer).from_config(source.optimizer.get_config())
+    arguments["optimizer"] = _copied(source.optimizer, "optimizer")
     for key in ("metrics", "weighted_metrics"):
         arguments[key] = tf.nest.map_structure(_fresh, arguments[key])
     target.output_names = list(source.output_names)  # losses may go by them
@@ -34,6 +39,7 @@ def compile_like(
         **arguments, run_eagerly=source._run_eagerly, jit_compile=source._jit_compile, steps_per_execution=steps
     )
     old, new = inner_optimizer(source.optimizer), inner_optimizer(target.optimizer)
+    _exclude(old, new, pairs)
     known = _known(old, pairs)
     if not known:
         return  # it has not stepped yet
@@ -46,6 +52,16 @@ def compile_like(
     for one, other in known:
         for (name, before), after in zip(named_slots(old, one), slots(new, other), strict=True):
             after.assign(_sliced(name, before, one, kept.get(id(one))))
+
+
+def _exclude(old: Any, new: Any, pairs: list[tuple[Any, Any]]) -> None:
+    """Leave the same weights out of weight decay, which no config says."""
+    names = getattr(old, "_exclude_from_weight_decay_names", None)
+    if names is not None:
+        new._exclude_from_weight_decay_names = list(names)
+    keys = getattr(old, "_exclude_from_weight_decay", None)
+    if keys is not None:
+        new._exclude_from_weight_decay = [new._var_key(other) for one, other in pairs if old._var_key(one) in keys]
 
 
 def _known(optimizer: Any, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
@@ -87,4 +103,15 @@ def _own(outer: Any, inner: Any) -> list[tf.Variable]:
 
 def _fresh(metric: Any) -> Any:
     """A metric of the same config, as two models would count in one."""
-    return type(metric).from_config(metric.get_config()) if isinstance(metric, keras.metrics.Metric) else metric
+    return _copied(metric, "metric") if isinstance(metric, keras.metrics.Metric) else metric
+
+
+def _copied(thing: Any, what: str) -> Any:
+    """The same anew, from its config."""
+    try:
+        return type(thing).from_config(thing.get_config())
+    except Exception as error:  # whatever a class of the user's own raises
+        raise ModelError(
+            f"{what} {type(thing).__name__} cannot be made anew from its config ({one_line(error)}); give it a "
+            "get_config with all that its __init__ takes, or compile the model without it"
+        ) from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.errors import SurgeryError
 from tfprune.structure.channels import Channels, Shape, broadcast, met
 from tfprune.structure.graph import Node, follow, shape_of
 from tfprune.structure.labels import Labels, Rows
@@ -126,8 +127,13 @@ class Visit:
         """
         if variable is None:
             return
-        for size, rows in zip(variable.shape, axes, strict=True):
-            assert rows is None or len(rows) == size, f"{self.name}: {variable.name} {variable.shape}, {len(rows)} rows"
+        sizes = [size if rows is None else len(rows) for size, rows in zip(variable.shape, axes, strict=False)]
+        if len(axes) != len(variable.shape) or sizes != list(variable.shape):
+            told = ", ".join("whole" if rows is None else str(len(rows)) for rows in axes)
+            raise SurgeryError(
+                f"the rule for {type(self.layer).__name__} (layer {self.name!r}) gives axes of {told} for weight "
+                f"{variable.name!r} of shape {tuple(variable.shape)}; give rows of its size, or None, for each axis"
+            )
         known = self._findings.weights.get(id(variable))
         if known is None:
             places = tuple(axis % len(axes) for axis in reads)
@@ -264,6 +270,11 @@ def visit(
             return visit_model(findings, layer, this.inputs, f"{name}/", this)
     elif known and type(layer) in RULES:
         this.outputs = tf.nest.flatten(RULES[type(layer)](layer, this))
+        if [getattr(each, "rank", None) for each in this.outputs] != [len(shape) for shape in this.shapes]:
+            raise SurgeryError(
+                f"the rule for {type(layer).__name__} (layer {name!r}) must return the labels of {len(this.shapes)} "
+                f"outputs of shape {' and '.join(map(str, this.shapes))}, such as visit.x or visit.output(axis, rows)"
+            )
         findings.calls.append(this)
         return this.outputs
     why = f"{type(layer).__name__} has no rule" if known else "its shapes are unknown"

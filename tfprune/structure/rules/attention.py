@@ -55,7 +55,8 @@ def _size(x: Channels) -> Any:
 @rule(layers.Attention, layers.AdditiveAttention)
 def attend(layer: Any, visit: Visit) -> Channels | list[Channels]:
     """Queries and keys are compared index by index; values go through."""
-    query, value, *key = (visit.spatial(each, -1) for each in visit.inputs[:3])
+    tensors = visit.argument(0, "inputs")  # masks, which come by themselves, are none of them
+    query, value, *key = (visit.spatial(each, -1) for each in tensors)
     compared = visit.unite(query.rows[-1], (key[0] if key else value).rows[-1])
     if isinstance(layer, layers.AdditiveAttention) and layer.scale is not None:
         if key:  # Keras makes the scale as long as values are

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from tfprune.backend import keras
 from tfprune.structure.channels import Channels, product
@@ -24,21 +21,7 @@ def channel_axis(layer: Any) -> int:
 def _made(layer: Any, visit: Visit, rows: Rows | None) -> Channels:
     """The output of a convolution with these filters, after its bias and activation."""
     visit.weight(layer.bias, rows)
-    axis = channel_axis(layer)
-    if axis == 1 and not _is_last(visit, axis):
-        visit_axis = visit.output(axis, rows)
-        return visit_axis if _elementwise_or_kept(layer, visit, rows) else visit_axis.replaced(axis, None)
-    return visit.output(axis, activate(visit, layer.activation, rows))
-
-
-def _is_last(visit: Visit, axis: int) -> bool:
-    return axis % len(visit.shape) == len(visit.shape) - 1
-
-
-def _elementwise_or_kept(layer: Any, visit: Visit, rows: Rows | None) -> bool:
-    """A softmax along the last axis does not look across filters that stand in front."""
-    name = getattr(layer.activation, "__name__", "")
-    return name in ("softmax", "log_softmax") or activate(visit, layer.activation, rows) is not None
+    return activate(visit, layer.activation, visit.output(channel_axis(layer), rows))
 
 
 def in_groups(visit: Visit, rows: Rows | None, groups: int) -> tuple[Rows | None, Rows | None]:
@@ -157,5 +140,4 @@ def flatten(layer: Any, visit: Visit) -> Channels:
         visit.freeze(x, "it flattens axes of unknown size")
         return Channels.plain(visit.shape)
     sizes = [size or 1 for size in x.shape[1:]]
-    assert math.prod(sizes) == np.prod(sizes)
     return visit.output(-1, product(x.rows[1:], sizes))

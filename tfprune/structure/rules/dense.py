@@ -20,7 +20,7 @@ def dense(layer: Any, visit: Visit) -> Channels:
     visit.weight(layer.kernel, visit.x.rows[-1], units, reads=(0,))
     visit.weight(layer.bias, units)
     visit.set(units=units)
-    return Channels(visit.shape, (*visit.x.rows[:-1], activate(visit, layer.activation, units)))
+    return activate(visit, layer.activation, Channels(visit.shape, (*visit.x.rows[:-1], units)))
 
 
 @rule(layers.Embedding)
@@ -52,12 +52,11 @@ def einsum_dense(layer: Any, visit: Visit) -> Channels:
         visit.weight(
             layer.bias, *(None if size == 1 else each for size, each in zip(layer.bias.shape, behind, strict=True))
         )
-    rows[-1] = activate(visit, layer.activation, rows[-1])
     given = layer.get_config()["output_shape"]
     given = [given] if isinstance(given, int) else list(given)
     inner = rows[len(rows) - len(given) :]
     visit.set(output_shape=tuple(size if each is None else each for size, each in zip(given, inner, strict=True)))
-    return Channels(visit.shape, tuple(rows))
+    return activate(visit, layer.activation, Channels(visit.shape, tuple(rows)))
 
 
 def _letters(equation: str, rank: int) -> tuple[str, str]:

@@ -9,11 +9,10 @@ import numpy as np
 
 from tfprune.backend import keras, tf
 from tfprune.structure.channels import Channels, joined
-from tfprune.structure.labels import Rows
 from tfprune.structure.visit import Visit, rule
 
 layers = keras.layers
-_SOFTMAXES = ("softmax", "log_softmax")
+_SOFTMAXES = (keras.activations.softmax, tf.nn.softmax, tf.nn.log_softmax)
 
 
 @rule(
@@ -35,29 +34,27 @@ def same(layer: Any, visit: Visit) -> Channels:
     return visit.x
 
 
-def activate(visit: Visit, function: Callable[..., Any] | None, rows: Rows | None) -> Rows | None:
-    """What an activation that a layer applies along the last axis does to the channels of that axis.
+def activate(visit: Visit, function: Callable[..., Any] | None, x: Channels) -> Channels:
+    """What an activation does to the labels of what a layer has made.
 
     Args:
         visit: of the layer.
-        function: the activation.
-        rows: of the axis it is applied to.
+        function: the activation; softmax works along the last axis.
+        x: what it is applied to.
     """
-    if rows is None or is_elementwise(function):
-        return rows
-    if getattr(function, "__name__", "") in _SOFTMAXES:
-        visit.inexact(rows, "softmax over the channels")
-        return rows
-    visit.freeze(rows, f"its activation {getattr(function, '__name__', function)} mixes channels")
-    return None
+    if not x.labelled or is_elementwise(function, x.rank):
+        return x
+    if any(function is each for each in _SOFTMAXES):
+        visit.inexact(x.rows[-1], "softmax over the channels")
+        return x
+    visit.freeze(x, f"its activation {getattr(function, '__name__', function)} mixes channels")
+    return Channels.plain(x.shape)
 
 
 @rule(layers.Activation)
 def activation(layer: Any, visit: Visit) -> Channels:
-    """An activation by itself; softmax works along the last axis."""
-    if is_elementwise(layer.activation):
-        return visit.x
-    return visit.spatial(visit.x, -1).replaced(-1, activate(visit, layer.activation, visit.x.rows[-1]))
+    """An activation by itself."""
+    return activate(visit, layer.activation, visit.x)
 
 
 @rule(layers.Softmax)
@@ -122,22 +119,40 @@ def concatenated(visit: Visit, tensors: list[Channels], axis: int) -> Channels:
     return Channels(visit.shape, tuple(rows))
 
 
-def is_elementwise(function: Callable[..., Any] | None) -> bool:
-    """Whether a function gives each element the same whatever stands beside it, found by trying."""
-    if function is None:
+def is_elementwise(function: Callable[..., Any] | None, rank: int = 3) -> bool:
+    """Whether a function gives each element the same whatever stands beside it, found by trying.
+
+    Args:
+        function: of a tensor.
+        rank: of the tensors that it is to be given; every axis but that of the batch is tried, with small and with
+            large numbers, as norms and bounds show only in some range.
+    """
+    if function is None or any(function is each for each in _ELEMENTWISE):
         return True
-    values = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    shape = (2, 3, 4, 3, 2, 2)[:rank]
     try:
-        whole = np.asarray(function(tf.constant(values)))
-        parts = [np.asarray(function(tf.constant(values[:, :, i : i + 1]))) for i in range(values.shape[2])]
-        rows = [np.asarray(function(tf.constant(values[:, i : i + 1]))) for i in range(values.shape[1])]
+        for scale in (0.01, 1.0, 1000.0):
+            values = (scale * np.random.default_rng(0).normal(size=shape)).astype(np.float32)
+            whole = np.asarray(function(tf.constant(values)))
+            if whole.shape != shape:
+                return False
+            for axis in range(1, rank):
+                parts = [np.asarray(function(tf.constant(part))) for part in np.split(values, shape[axis], axis)]
+                # Not equal to the bit: vectorized loops end in other instructions than they begin with.
+                if not np.allclose(np.concatenate(parts, axis), whole, 1e-5, 1e-6, equal_nan=True):
+                    return False
     except Exception:  # a user's function may raise anything when it is given another shape
         return False
-    # Not equal to the bit: vectorized loops end in other instructions than they begin with.
-    return whole.shape == values.shape and bool(
-        np.allclose(np.concatenate(parts, 2), whole, 1e-5, 1e-6)
-        and np.allclose(np.concatenate(rows, 1), whole, 1e-5, 1e-6)
+    return rank <= len(shape)
+
+
+_ELEMENTWISE = [
+    getattr(keras.activations, name)
+    for name in (
+        *("elu", "exponential", "gelu", "hard_sigmoid", "linear", "mish", "relu", "selu"),
+        *("sigmoid", "softplus", "softsign", "swish", "tanh"),
     )
+]
 
 
 def _applications() -> None:

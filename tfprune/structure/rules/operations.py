@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import operation_layers, tf
+from tfprune.errors import ModelError
 from tfprune.structure.channels import Channels, joined, reshaped
 from tfprune.structure.rules.einsum import contract, matmul_equation
 from tfprune.structure.rules.elementwise import concatenated, is_elementwise
@@ -31,6 +33,14 @@ def operation(layer: Any, visit: Visit) -> Any:
     """Look an operation up by the name of its function."""
     name = (layer.symbol or "").removeprefix("compat.v1.")
     given = arguments(layer.function, visit.args, visit.kwargs)
+    for each in tf.nest.flatten((visit.args, visit.kwargs)):
+        if isinstance(each, tf.Variable):
+            raise ModelError(
+                f"operation {layer.name!r} reads variable {each.name!r} itself, which a smaller copy would go on "
+                "sharing; call the layer that it belongs to, or put the operation into a layer of your own"
+            )
+        if isinstance(each, Sizes) and name != "__operators__.getitem":
+            each.are_read(visit, range(each.of.rank))
     if name in _BY_NAME:
         return _BY_NAME[name](visit, given)
     if len(visit.inputs) == 1 and visit.shape == visit.x.shape:
@@ -38,7 +48,7 @@ def operation(layer: Any, visit: Visit) -> Any:
         def alone(x: tf.Tensor) -> tf.Tensor:
             return layer.function(*_with(visit.args, x), **_with(visit.kwargs, x))
 
-        if is_elementwise(alone):
+        if is_elementwise(alone, visit.x.rank):
             return visit.x
     for x in visit.inputs:
         visit.freeze(x, f"operation {name or layer.name} has no rule")
@@ -56,14 +66,31 @@ def _with(given: Any, x: Any) -> Any:
     return tf.nest.map_structure(lambda each: x if isinstance(each, Channels) else each, given)
 
 
+@dataclass(frozen=True, eq=False)
+class Sizes(Channels):
+    """The sizes of a tensor's axes, as a tensor.
+
+    Attributes:
+        of: the tensor that they are asked of.
+    """
+
+    of: Channels
+
+    def are_read(self, visit: Visit, axes: Sequence[int]) -> None:
+        """Say that some of them go into what is computed: fewer channels change it."""
+        for axis in axes:
+            visit.inexact(self.of.rows[axis], "the number of channels is computed with")
+
+
 def _tensors(visit: Visit) -> list[Channels]:
     """All operands, constants among them as tensors that lose nothing."""
     found = []
-    for each in tf.nest.flatten((visit.args, visit.kwargs)):
-        if isinstance(each, Channels):
-            found.append(each)
-        elif isinstance(each, np.ndarray | tf.Tensor | tf.Variable):
-            found.append(Channels.plain(tuple(each.shape)))
+    for given in (*visit.args, *visit.kwargs.values()):
+        parts = tf.nest.flatten(given)
+        if any(isinstance(each, Channels | tf.Tensor) for each in parts):
+            found += [_listed([each])[0] for each in parts if isinstance(each, Channels | np.ndarray | tf.Tensor)]
+        elif isinstance(given, np.ndarray | list | tuple):
+            found.append(Channels.plain(np.shape(given)))
     return found
 
 
@@ -108,9 +135,20 @@ def _elementwise(visit: Visit, given: dict[str, Any]) -> Channels:
     return visit.broadcast(_tensors(visit))
 
 
-@_operation("shape", "size", "rank")
-def _about(visit: Visit, given: dict[str, Any]) -> Channels:
+@_operation("shape")
+def _sizes(visit: Visit, given: dict[str, Any]) -> Channels:
     """Asked anew of the smaller tensor."""
+    return Sizes(visit.shape, (None,) * len(visit.shape), visit.x)
+
+
+@_operation("size")
+def _size(visit: Visit, given: dict[str, Any]) -> Channels:
+    Sizes((visit.x.rank,), (None,), visit.x).are_read(visit, range(visit.x.rank))
+    return Channels.plain(visit.shape)
+
+
+@_operation("rank")
+def _rank(visit: Visit, given: dict[str, Any]) -> Channels:
     return Channels.plain(visit.shape)
 
 
@@ -194,6 +232,8 @@ def _split(visit: Visit, given: dict[str, Any]) -> list[Channels]:
 @_operation("__operators__.getitem")
 def _getitem(visit: Visit, given: dict[str, Any]) -> Channels:
     x, wanted = visit.x, given["slice_spec"]
+    if isinstance(x, Sizes):
+        return _sizes_taken(visit, x, wanted)
     wanted = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
     consumed = sum(each is not None and each is not Ellipsis for each in wanted)
     if any(each is Ellipsis for each in wanted):
@@ -214,6 +254,18 @@ def _getitem(visit: Visit, given: dict[str, Any]) -> Channels:
         specs.append(spec)
     visit.set_argument(slice_spec=tuple(specs))
     return Channels(visit.shape, tuple(rows))
+
+
+def _sizes_taken(visit: Visit, sizes: Sizes, wanted: Any) -> Channels:
+    """Some of the sizes of a tensor."""
+    one = wanted[0] if isinstance(wanted, list | tuple) and len(wanted) == 1 else wanted
+    axes = list(range(sizes.of.rank))
+    if isinstance(one, int | np.integer):
+        axes = [axes[one]]
+    elif isinstance(one, dict) and all(each is None or isinstance(each, int | np.integer) for each in one.values()):
+        axes = axes[slice(one["start"], one["stop"], one["step"])]
+    sizes.are_read(visit, axes)
+    return Channels.plain(visit.shape)
 
 
 _ALL = {"start": None, "stop": None, "step": None}

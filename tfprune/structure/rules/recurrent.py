@@ -20,7 +20,7 @@ _GATES = {layers.LSTM: 4, layers.GRU: 3, layers.SimpleRNN: 1}
 @rule(*_GATES)
 def recurrent(layer: Any, visit: Visit) -> Channels | list[Channels]:
     """Kernels are (inputs, gates x units); the gates of a unit leave with it."""
-    sequence, *states = visit.inputs
+    sequence, *states = _given(visit)
     units = visit.fresh(layer.units)
     return _units(layer, visit, sequence, states, units, _GATES[type(layer)], ())
 
@@ -29,9 +29,16 @@ def recurrent(layer: Any, visit: Visit) -> Channels | list[Channels]:
 def convolutional(layer: Any, visit: Visit) -> Channels | list[Channels]:
     """The same with filters for units."""
     axis = channel_axis(layer) if channel_axis(layer) == -1 else 2
-    sequence = visit.spatial(visit.inputs[0], axis)
+    sequence, *states = _given(visit)
+    sequence = visit.spatial(sequence, axis)
     around = (None,) * layer.cell.rank
-    return _units(layer, visit, sequence, visit.inputs[1:], visit.fresh(layer.filters), 4, around, axis)
+    return _units(layer, visit, sequence, states, visit.fresh(layer.filters), 4, around, axis)
+
+
+def _given(visit: Visit) -> list[Channels]:
+    """The sequence and the states to begin with; a mask is neither."""
+    tensors = (visit.argument(0, "inputs", visit.x), visit.kwargs.get("initial_state"))
+    return [each for each in tf.nest.flatten(tensors) if isinstance(each, Channels)]
 
 
 def _units(
@@ -52,7 +59,7 @@ def _units(
     else:
         activations = [cell.activation, cell.recurrent_activation]
     for function in activations:
-        activate(visit, function, units)
+        activate(visit, function, Channels.plain((None, len(units))).replaced(-1, units))
     visit.weight(cell.kernel, *around, sequence.rows[axis], gated, reads=(-2,))
     visit.weight(cell.recurrent_kernel, *around, units, gated, reads=(-2,))
     if cell.bias is not None:
@@ -74,7 +81,7 @@ def bidirectional(layer: Any, visit: Visit) -> Channels | list[Channels]:
     forward, backward = layer.forward_layer, layer.backward_layer
     visit.part("layer", forward)
     visit.part("backward_layer", backward)
-    sequence, states = visit.inputs[0], visit.inputs[1:]
+    sequence, *states = _given(visit)
     own = list(visit.shapes[1 if layer.merge_mode else 2 :])
     half = len(own) // 2
     shape = forward.compute_output_shape(sequence.shape)
