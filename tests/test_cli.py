@@ -198,6 +198,15 @@ def test_inspect_the_structure(cli, tmp_path):
     assert "2 couplings with units that can be removed: 32 of filters." in out
 
 
+def test_scores_that_say_nothing_of_some_units_are_json(cli, tmp_path):
+    tiny_workflow.build((8,), 3).save(tmp_path / "model.keras")
+    arguments = ("inspect", tmp_path / "model.keras", "--structure", "--importance", "bn_scale")
+    code, out, err = cli(*arguments, "--json")
+    assert (code, err) == (0, "") and "Infinity" not in out and "NaN" not in out
+    assert [each["score"] for each in json.loads(out)] == [1.0, 0.0]
+    assert cli(*arguments)[0] == 0
+
+
 # ------------------------------------------------------------------------------------------------ shrink
 
 
@@ -285,6 +294,15 @@ def test_scores_that_need_data(cli, model_file, tmp_path):
         (["--ratio", "0.5", "--multiple-of", "0"], "multiple_of"),
         (["--ratio", "0.5", "--importance", "apoz", "--data", "nowhere.yaml"], "no such file"),
         (["--ratio", "0.5", "-o", "small.onnx"], "cannot write '.onnx'"),
+        (["--ratio", "0.5", "-o", "model.keras/small.keras"], "cannot write model.keras/small.keras"),
+        (["--ratio", "0.5", "--save-plan", "model.keras/plan.json"], "cannot write model.keras/plan.json"),
+        (["--ratio", "1.5", "--save-plan", "new/folders/plan.json"], "ratio"),
+        (["--ratio", "0.5", "--save-plan", "."], ".: a folder is in the way of the plan"),
+        (["--ratio", "0.5", "--save-plan", "small.keras"], "small.keras: the smaller model is in the way of the plan"),
+        (
+            ["--plan", "plan.json", "--multiple-of", "8", "--seed", "0"],
+            "--plan says all that falls, and goes without --multiple-of and --seed",
+        ),
     ],
     ids=lambda each: " ".join(each) if isinstance(each, list) else "",
 )
@@ -410,6 +428,8 @@ def test_ui_as_json(finished):
         (["run", "digist"], "did you mean 'digits'?"),
         (["run", "nowhere.yaml"], "no such file"),
         (["inspect", "nowhere.keras"], "there is no such model file"),
+        (["inspect", "digits", "--importance", "l1"], "--importance is for the score that --structure shows"),
+        (["inspect", "digits", "--data", "digits"], "--data is for the score that --structure shows"),
         (["schedules", "draw", "digist"], "did you mean 'digits'?"),
         (["schedules", "draw", "digits", "--kind", "cosine"], "--kind, --final and --frequency go without a recipe"),
         (["schedules", "draw", "digits", "--frequency", "1"], "a recipe with --set, e.g. --set prune.schedule.kind"),

@@ -127,7 +127,7 @@ def inspect(
     Example: tfprune inspect model.keras --structure
     """
     if not structure and (given := _given(context, "importance", "data")):
-        raise SelectionError(f"{' and '.join(given)} say how --structure scores; add --structure, or leave it out")
+        raise SelectionError(f"{' and '.join(given)} is for the score that --structure shows; add --structure")
     if structure:
         _inspect_structure(model, importance, data, as_json)
         return
@@ -184,7 +184,7 @@ def shrink(
     from tfprune.rounds.single import Choices, shrink_to
 
     if plan is not None and (given := _given(context, *_CHOICES)):
-        raise SelectionError(f"--plan says what falls, so {' and '.join(given)} would do nothing; give either")
+        raise SelectionError(f"--plan says all that falls, and goes without {' and '.join(given)}; leave that out")
     budget = {"ratio": ratio, "params": params, "macs": macs, "latency_ms": latency_ms, "size_mb": size_mb}
     choices = Choices(
         budget={name: value for name, value in budget.items() if value is not None},
@@ -212,7 +212,7 @@ def shrink(
         out.print(f"plan: {save_plan}", soft_wrap=True)
 
 
-_CHOICES = (*"importance data batches scope ignore units multiple_of minimum ceiling seed".split(),)
+_CHOICES = ("importance", "data", "batches", "scope", "ignore", "units", "multiple_of", "minimum", "ceiling", "seed")
 
 
 @schedules.callback()

@@ -16,8 +16,10 @@ from tfprune.masking.masked import masked_layers
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import Plan, RunResult
+from tfprune.rounds.rebuilt import RebuiltRounds
 from tfprune.rounds.start import execute
 from tfprune.rounds.stop import best_round
+from tfprune.rounds.target import Goal
 
 pytestmark = [
     pytest.mark.usefixtures("home"),
@@ -184,6 +186,41 @@ def test_widths_that_kernels_like(trained):
         "eight", {**HALF, "target": {"ratio": 0.4}, "multiple_of": 8, "rounds": 1}, model=trained, finetune__epochs=0
     )
     assert widths(result.model) == (8, 8) and result.target_met
+
+
+def test_rounds_in_multiples_go_on_to_the_target(trained):
+    """Half of 24 and 24 is 12 and 12; in multiples of eight 8 and 8. The first round, to 16 and 16, is not the end."""
+    wide = tiny_workflow.build((8,), 3, width=24)
+    prune = {**HALF, "target": {"ratio": 0.6}, "multiple_of": 8, "rounds": 2}
+    result = run("multiples", prune, model=wide, finetune__epochs=0)
+    assert [each.reached for each in result.rounds] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert widths(result.model) == (8, 8) and result.target_met
+
+
+def test_what_rounding_leaves_open_is_no_failure(trained):
+    """45% of 16 are 7 units, 43.75%: the rest is less than a unit, and asked for in vain."""
+    result = run("rest", {**HALF, "target": {"ratio": 0.45}, "rounds": 2}, model=trained, finetune__epochs=0)
+    assert widths(result.model) == (9, 9) and result.target_met
+    assert "the target of 45.0% of the units removed is reached" in result.outcome
+
+
+@pytest.mark.parametrize(
+    ("changes", "slack", "grain"),
+    [
+        ({}, 1 / 32, 0.5 * 0.5 / 16),
+        ({"multiple_of": 8}, 8 / 32, 0.5 * 3.5 / 16),
+        ({"multiple_of": 32}, 1 / 32, 0.5 * 0.5 / 16),
+        ({"scope": "global"}, 1 / 32, 0.5 / 32),
+        ({"ignore": ["first"]}, 0.5 / 16, 0.5 * 0.5 / 16),
+        ({"target": {"params": 0.5}}, 0, 0),
+    ],
+    ids=str,
+)
+def test_what_nearest_rounding_can_miss(changes, slack, grain, trained):
+    rounds = object.__new__(RebuiltRounds)
+    rounds.recipe, rounds.begun = recipe("slack", {**HALF, **changes}).phases[0], trained
+    goal = rounds._of_whole_units(Goal(0.5, "units", "half"))
+    assert (goal.slack, goal.grain) == (pytest.approx(slack), pytest.approx(grain, abs=1e-8))
 
 
 def test_layers_that_stay(trained):

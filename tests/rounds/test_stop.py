@@ -10,10 +10,10 @@ import tiny_workflow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfprune.errors import RecipeError
+from tfprune.errors import RecipeError, SurgeryError
 from tfprune.recipe import Recipe, StopSection, parse
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
-from tfprune.rounds.stop import Halt, Step, best_round, judge, next_step, planned_targets
+from tfprune.rounds.stop import Halt, NoWholeUnit, Step, best_round, halt_of, judge, next_step, planned_targets
 from tfprune.rounds.target import Goal, goal_of, goal_within
 
 WEIGHT = Measurement(parameters=100, nonzero=100, prunable=100, zeros=0, macs=1, bytes=1, gzipped_bytes=1)
@@ -257,6 +257,37 @@ def test_what_no_whole_unit_could_make_up_for_is_left():
     assert isinstance(next_step(rounds, recipe, goal), Step)
     halt = next_step(rounds, recipe, replace(goal, slack=0.03, grain=0.015))
     assert halt == Halt(True, "the target of 50.0% of the units removed is reached")
+
+
+def test_what_was_asked_for_but_did_not_fall_is_no_target_reached():
+    """Widths in multiples of eight: rounding may miss much, but a further step would still take something."""
+    recipe = the_structured({"ratio": 0.5})
+    goal = replace(goal_of(recipe), slack=0.15, grain=0.02)
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0)]
+    for number, (target, reached) in enumerate([(0.1294, 0.15), (0.26, 0.25), (0.3558, 0.35), (0.49, 0.36)], 1):
+        rounds.append(rebuilt(number, Step(number - 1, 0.1294, target), reached))
+        assert isinstance(next_step(rounds, recipe, goal), Step), "it is not reached, and there are rounds left"
+    assert next_step(rounds, recipe, goal).target == pytest.approx(0.5)
+    last = rebuilt(5, Step(4, 0.02, 0.5), 0.36)
+    assert next_step([*rounds, last], recipe, goal) == Halt(True, "the target of 50.0% of the units removed is reached")
+
+
+def test_a_start_is_no_rounding():
+    recipe = the_structured({"ratio": 0.05})
+    goal = replace(goal_of(recipe), slack=0.2, grain=0.1)
+    assert isinstance(next_step([rebuilt(0, Step(0, 0.0, 0.0), 0.0)], recipe, goal), Step)
+
+
+def test_a_last_step_that_takes_no_whole_unit_ends_a_phase_that_is_there_but_for_rounding():
+    goal = replace(goal_of(the_structured({"ratio": 0.5})), slack=0.03)
+    rounds = [rebuilt(0, Step(0, 0.0, 0.0), 0.0), rebuilt(1, Step(0, 0.48, 0.48), 0.48)]
+    nothing, other = NoWholeUnit("it takes no whole unit"), SurgeryError("out of reach")
+    whole, half = Step(1, 0.04, 0.5), Step(1, 0.02, 0.49)
+    assert halt_of(nothing, whole, rounds, goal) == Halt(True, "the target of 50.0% of the units removed is reached")
+    assert halt_of(nothing, half, rounds, goal) == Halt(False, "it takes no whole unit")
+    assert halt_of(other, whole, rounds, goal) == Halt(False, "out of reach")
+    assert halt_of(nothing, whole, rounds, replace(goal, slack=0.01)) == Halt(False, "it takes no whole unit")
+    assert halt_of(nothing, replace(whole, parent=0), rounds[:1], replace(goal, slack=0.6)).target_met is False
 
 
 def test_an_amount_is_a_share_only_of_a_model():

@@ -179,6 +179,8 @@ def test_latency_is_met_by_measurement() -> None:
     bound = 0.6 * latency(model).median_ms
     small, report = tfprune.shrink(model, latency_ms=bound)
     assert report.latency_ms is not None and report.latency_ms <= bound
+    again = min(latency(small).median_ms for _ in range(3))  # of the model that came back; the machine may be busy
+    assert again <= 1.25 * bound
     assert report.after.macs < 0.8 * report.before.macs
     assert small.get_layer("a").filters > 8, "not needlessly narrow"
 

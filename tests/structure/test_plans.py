@@ -250,6 +250,27 @@ def test_a_report_names_indices_into_the_original() -> None:
     assert report.exact and report.removed == 5
 
 
+def test_channels_are_named_where_the_layer_has_them() -> None:
+    """Also where none of them may fall, and where another axis loses some too."""
+    inputs = Input((3, 8, 9))
+    x = layers.Conv2D(4, 3, data_format="channels_first", name="a")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(6, 2, data_format="channels_first", name="b")(x))
+    _, report = tfprune.shrink(model, ratio=0.5)
+    assert [len(report.layers["a"].kept_inputs), len(report.layers["a"].kept_outputs)] == [3, 2]
+    assert [len(report.layers["b"].kept_inputs), len(report.layers["b"].kept_outputs)] == [2, 6]
+    inputs = Input((5, 3, 8, 9))
+    x = layers.ConvLSTM2D(4, 3, data_format="channels_first", name="c")(inputs)
+    model = keras.Model(inputs, layers.Conv2D(6, 2, data_format="channels_first")(x))
+    _, report = tfprune.shrink(model, ratio=0.5)
+    assert [len(report.layers["c"].kept_inputs), len(report.layers["c"].kept_outputs)] == [3, 2]
+    inputs = Input((5, 7))
+    x = layers.Permute((2, 1))(Dense(8, name="first")(inputs))
+    x = layers.BatchNormalization(axis=1, name="norm")(Dense(6, name="second")(x))
+    _, report = tfprune.shrink(keras.Model(inputs, Dense(2)(layers.Flatten()(x))), ratio=0.5)
+    np.testing.assert_array_equal(report.layers["norm"].kept_outputs, report.layers["first"].kept_outputs)
+    assert [len(each) for each in (report.layers["norm"].kept_inputs, report.layers["second"].kept_outputs)] == [4, 3]
+
+
 def test_a_report_holds_costs_before_and_after() -> None:
     model = model_of()
     small, report = tfprune.shrink(model, ratio=0.5)

@@ -11,6 +11,7 @@ import pytest
 
 import tfprune
 from tfprune.backend import keras, tf
+from tfprune.errors import ModelError
 from tfprune.models.optimizers import inner_optimizer, named_slots
 from tfprune.results import SurgeryReport
 
@@ -257,6 +258,41 @@ def test_how_it_runs_is_kept() -> None:
     model.compile("adam", "mse", run_eagerly=True, steps_per_execution=3)
     small, _ = tfprune.shrink(model, ratio=0.5)
     assert small.run_eagerly and int(small._steps_per_execution) == 3
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_what_weight_decay_leaves_out_is_left_out(steps: int) -> None:
+    model, optimizer = model_of(), optimizers.AdamW(0.01, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[model.get_layer("a").kernel], var_names=["bias"])
+    model.compile(optimizer, "mse")
+    if steps:
+        model.fit(*data(), verbose=0)
+    small, report = tfprune.shrink(model, ratio=0.5)
+    found = [
+        (optimizer._use_weight_decay(old), small.optimizer._use_weight_decay(new))
+        for old, new, _ in slices(model, small, report)
+    ]
+    assert all(one == other for one, other in found) and sum(one for one, _ in found) == 3
+
+
+def test_what_cannot_be_made_from_its_config_is_named() -> None:
+    class Needy(keras.metrics.Mean):
+        def __init__(self, level: float, name: str = "needy", dtype: Any = None) -> None:
+            super().__init__(name, dtype)
+
+    class Descent(optimizers.SGD):
+        def __init__(self, level: float, **options: Any) -> None:
+            super().__init__(**options)
+
+    for optimizer, metrics, words in (
+        ("sgd", [Needy(1.0)], "metric Needy cannot be made anew"),
+        (Descent(1.0), [], "optimizer Descent cannot be made anew"),
+    ):
+        model = model_of()
+        model.compile(optimizer, "mse", weighted_metrics=metrics)
+        with pytest.raises(ModelError, match=rf"^{words} from its config .*TypeError.* get_config") as caught:
+            tfprune.shrink(model, ratio=0.5)
+        assert "\n" not in str(caught.value)
 
 
 def test_uncompiled_stays_uncompiled() -> None:

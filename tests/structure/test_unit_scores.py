@@ -12,7 +12,10 @@ import pytest
 
 import tfprune
 from tfprune.backend import keras, tf
+from tfprune.errors import TrainingError
+from tfprune.importance.gradients import Gradients
 from tfprune.structure.analysis import Analysis
+from tfprune.structure.inspect import couplings
 from tfprune.structure.scores import IMPORTANCES, score_units
 
 layers = keras.layers
@@ -266,6 +269,46 @@ def test_gates_of_heads_are_those_of_michel() -> None:
     np.testing.assert_array_equal(small.get_layer("mha")._output_dense.kernel, left)
 
 
+def test_gradients_may_leave_regularizers_out() -> None:
+    """lambda * |w|^2 has a derivative by a gate that no example speaks of."""
+    found = {}
+    for factor in (0.0, 0.5):
+        keras.utils.set_random_seed(0)
+        hidden = Dense(4, kernel_regularizer=keras.regularizers.L2(factor), input_shape=(5,), name="a")
+        model = _ready(keras.Sequential([hidden, Dense(3, name="out")]))
+        for regularized in (True, False):
+            of = Gradients(model, [hidden.kernel], ["a"], regularized=regularized)
+            x, y = data(model)
+            found[factor, regularized] = next(of.each([(x, y, None)], "gate"))[0]
+    np.testing.assert_array_equal(found[0.5, False], found[0.0, True])
+    np.testing.assert_allclose(found[0.5, True], found[0.0, True] + hidden.kernel.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_of_ones_own_is_the_loss_regularized_or_not() -> None:
+    class Own(keras.Model):
+        def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> Any:
+            return 3 * super().compute_loss(x, y, y_pred, sample_weight)
+
+    inputs = Input((5,))
+    outputs = Dense(3, name="out")(Dense(4, name="a")(inputs))
+    own, plain = _ready(Own(inputs, outputs)), _ready(keras.Model(inputs, outputs))
+    added = keras.Model(inputs, outputs)
+    added.add_loss(tf.reduce_mean(outputs**2))
+    added.compile("sgd")
+    x, y = data(plain)
+    for model, factor in ((own, 3), (added, None)):
+        one, other = (
+            next(Gradients(model, model.weights, [""] * 4, regularized=given).each([(x, y, None)], "gate"))
+            for given in (True, False)
+        )
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert np.abs(one[0]).max() > 0
+        if factor:
+            (expected, *_) = next(Gradients(plain, plain.weights, [""] * 4).each([(x, y, None)], "gate"))
+            np.testing.assert_allclose(one[0], factor * expected, rtol=1e-5)
+
+
 def test_no_more_than_256_examples_are_looked_at_one_by_one() -> None:
     model = dense_net()
     rng = np.random.default_rng(0)
@@ -350,6 +393,35 @@ def test_apoz_sees_into_models_and_both_calls_of_one() -> None:
     np.testing.assert_allclose(found[name.replace("first", "second")], both, rtol=1e-6)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_apoz_takes_a_dictionary_by_the_names_of_the_inputs(inside: bool) -> None:
+    """Their order in the model need not be that of their names."""
+    b, a = Input((4,), name="b"), Input((4,), name="a")
+    first = Dense(4, activation="relu", name="first")
+    hidden = layers.Concatenate()([first(b), Dense(4, activation="relu", name="second")(a)])
+    model = keras.Model([b, a], Dense(2, name="out")(hidden))
+    if inside:
+        two, one = Input((4,), name="two"), Input((4,), name="one")
+        model = keras.Model([two, one], Dense(2)(keras.Model([b, a], hidden, name="in")({"a": one, "b": two})))
+    first.kernel.assign(np.tile([1.0, 1, -1, -1], (4, 1)))
+    zeros, ones = np.zeros((6, 4), np.float32), np.ones((6, 4), np.float32)
+    given = {"one": zeros, "two": ones} if inside else {"a": zeros, "b": ones}
+    found = by_name(model, "apoz", (given, np.zeros(6)))
+    np.testing.assert_array_equal(found["in/first" if inside else "first"], [1, 1, 0, 0])
+
+
+def test_apoz_takes_what_predict_takes() -> None:
+    rng = np.random.default_rng(0)
+    for shape, x in (((6, 6, 2), rng.integers(0, 255, (5, 6, 6, 2)).astype(np.uint8)), ((1,), rng.normal(size=5))):
+        inputs = Input(shape)
+        first = layers.Conv2D(4, 3, activation="relu") if len(shape) > 1 else Dense(4, activation="relu")
+        hidden = first(inputs)
+        model = _ready(keras.Model(inputs, Dense(2)(layers.Flatten()(hidden))))
+        (found,) = by_name(model, "apoz", (x, np.zeros(5, np.int64))).values()
+        values = keras.Model(inputs, hidden).predict(x, verbose=0)
+        np.testing.assert_allclose(found, (values > 0).reshape(-1, 4).mean(axis=0), rtol=1e-6)
+
+
 def test_a_random_score_is_one_of_the_seed() -> None:
     model = dense_net()
     one, same, other = (by_name(model, "random", seed=seed)["a"] for seed in (3, 3, 4))
@@ -403,6 +475,31 @@ def test_scoring_changes_nothing(importance: str) -> None:
     assert all(np.isfinite(values).any() for values in scores.values() if importance != "bn_scale")
     for one, other in zip(before, state(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_gradients_that_fail_change_nothing_either() -> None:
+    model = dense_net()
+    x, y = data(model)
+    model.evaluate(x, y, verbose=0)
+
+    def state() -> list[np.ndarray]:
+        return [variable.numpy() for metric in model.metrics for variable in metric.variables]
+
+    before, bad = state(), x.copy()
+    bad[5] = np.nan
+    with pytest.raises(TrainingError, match="not finite"):
+        by_name(model, "taylor", (bad, y))
+    stopped = Gradients(model, model.trainable_weights, [""] * 8).each([(x, y, None)] * 2, "gate")
+    next(stopped)
+    assert any((one != other).any() for one, other in zip(before, state(), strict=True))
+    stopped.close()
+    for one, other in zip(before, state(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_couplings_have_finite_scores() -> None:
+    found = {each.name: each.score for each in couplings(conv_net(), importance="bn_scale")}
+    assert found["plain"] == 0 and 0 < found["conv"] < np.inf
 
 
 def test_dropout_does_not_touch_scores() -> None:

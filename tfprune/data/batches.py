@@ -58,7 +58,7 @@ class Batches:
         if not _are_arrays(self.x):
             raise ImportanceError(
                 "scores need examples that can be read again: arrays, a tf.data.Dataset or a keras.utils.Sequence, but "
-                f"got {type(self.x).__name__}; pass data=(x, y) to tfprune.wrap or tfprune.prune"
+                f"got {type(self.x).__name__}; pass data=(x, y)"
             )
         if self.y is None:
             raise ImportanceError("scores need labels: give data=(x, y), or a tf.data.Dataset of (x, y)")

@@ -119,10 +119,7 @@ class Pruner:
     def _from_gradients(self, kinds: list[Importance]) -> list[list[np.ndarray]]:
         data = self.data or self.fit_data
         if data is None:
-            raise ImportanceError(
-                f"importance {kinds[0].name} needs data to compute gradients; "
-                "pass data=(x, y) to tfprune.wrap or tfprune.prune"
-            )
+            raise ImportanceError(f"importance {kinds[0].name} needs data to compute gradients; pass data=(x, y)")
         if self._gradients is None:
             self._gradients = Gradients(self._model, self._weights, self._names)
         return self._gradients.scores(kinds, data.first(self.selection.batches, self.selection.seed))

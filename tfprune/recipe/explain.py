@@ -100,7 +100,12 @@ def _explain_prune(problem: Any, problems: Sequence[Any], content: dict[str, Any
             elif len(inner) != 1:
                 continue
             if other != method and inner[-1] in fields:
-                return f"{where}: goes with method {other}, but method is {method}"
+                told = section.get("method")
+                if told is not None and told not in METHODS:
+                    known = f"expected one of {', '.join(METHODS)}{nearest(str(told), METHODS)}"
+                    return f"{outer}.method: got {shown(told)}, {known}"
+                add = "" if told else f" unless it is told; add method: {other}"
+                return f"{where}: goes with method {other}, but method is {method}{add}"
     return ""
 
 

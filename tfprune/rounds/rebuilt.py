@@ -114,11 +114,14 @@ class RebuiltRounds(Method):
         total, missed, least = ranking.candidates, 0.0, goal.final
         for group in ranking.groups:
             size, multiple = len(group.units), section.multiple_of
+            free = size - int(analysis.ignored[group.units].sum())
+            if not free:
+                continue
             step = multiple if group.kind in ("filters", "hidden") and size >= multiple else 1
             missed += step / 2
             # Units are counted first, to the nearest, and then the width is brought to the nearest multiple.
             first = 0.5 if size % step else max(1, step - 1) / 2
-            least = min(least, first / total if section.scope == "global" else (1 - goal.final) * first / size)
+            least = min(least, first / total if section.scope == "global" else (1 - goal.final) * first / free)
         return replace(goal, slack=missed / max(1, total), grain=max(0.0, least - 1e-9))
 
     def _line(self, number: int) -> list[int]:
