@@ -102,8 +102,8 @@ def _explain_prune(problem: Any, problems: Sequence[Any], content: dict[str, Any
             if other != method and inner[-1] in fields:
                 told = section.get("method")
                 if told is not None and told not in METHODS:
-                    known = f"expected one of {', '.join(METHODS)}{nearest(str(told), METHODS)}"
-                    return f"{outer}.method: got {shown(told)}, {known}"
+                    wanted = f"expected one of {', '.join(METHODS)}{nearest(str(told), METHODS)}"
+                    return f"{outer}.method: got {shown(told)}, {wanted}"
                 add = "" if told else f" unless it is told; add method: {other}"
                 return f"{where}: goes with method {other}, but method is {method}{add}"
     return ""

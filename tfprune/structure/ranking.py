@@ -205,12 +205,13 @@ def check_units(analysis: Analysis, limits: Limits) -> None:
     """
     if Ranking(analysis, np.zeros(analysis.size + 1), limits).spare:
         return
-    if any(_can_lose(group) for group in analysis.groups if group.kind in limits.units):
+    open_ = [group for group in analysis.groups if _can_lose(group) and not analysis.ignored[group.units].all()]
+    if any(group.kind in limits.units for group in open_):
         raise SurgeryError(
             f"model {analysis.model.name!r} has nothing to remove within minimum={limits.minimum}, "
             f"ceiling={limits.ceiling} and multiple_of={limits.multiple_of}; let more fall"
         )
-    others = sorted({group.kind for group in analysis.groups if _can_lose(group)} - set(limits.units))
+    others = sorted({group.kind for group in open_} - set(limits.units))
     held = [f"{name} ({why})" for name, why in list(analysis.findings.frozen.items())[:4]]
     reason = (
         f"there are {' and '.join(others)}, which units={list(limits.units)} leaves out"

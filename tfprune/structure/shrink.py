@@ -53,8 +53,9 @@ def shrink(
         latency_ms: median milliseconds for one example in LiteRT, float32, one thread, on this machine.
         size_mb: megabytes (1e6 bytes) of weights.
         importance: what a unit is worth: ``l1``, ``l2``; ``taylor``, ``gradient``, ``fisher``, ``gate`` (Michel et al.
-            2019) from labelled `data` and the loss that the model is compiled with; ``apoz`` from `data`, whose labels it does not look at;
-            ``bn_scale``, ``fpgm``, ``random``; or a function as for `wrap`, added up over the weights of a unit.
+            2019) from labelled `data` and the loss that the model is compiled with; ``apoz`` from `data`, whose labels
+            it does not look at; ``bn_scale``, ``fpgm``, ``random``; or a function as for `wrap`, added up over the
+            weights of a unit.
         data: examples: (x, y), a tf.data.Dataset or a keras.utils.Sequence.
         batches: how many batches of it a score looks at; ``fisher`` and ``gate`` look at 256 examples at most.
         ignore: names or patterns (``head*``) of layers that keep all they make.
