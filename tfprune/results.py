@@ -319,7 +319,7 @@ class LayerSurgery:
         kind: the layer's class name.
         kept_inputs: int (inputs kept,), indices into the original's input channels, of the first of several inputs;
             None where it has no such axis.
-        kept_outputs: the same of its output channels.
+        kept_outputs: the same of its output channels, of the first of several outputs.
         kept: for each of the original layer's weights, for each of its axes, the kept indices.
         exact: what was removed equals ignoring it.
     """

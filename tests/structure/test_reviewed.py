@@ -178,3 +178,28 @@ def test_a_merge_that_is_called_twice_has_two_branches() -> None:
     plan = tfprune.plan(model, ratio=0.9, units=["blocks"])
     assert plan.blocks == ("add", "add#2")
     assert len(tfprune.apply(model, plan)[0].layers) == 2
+
+
+def test_a_nested_model_takes_a_dictionary_by_its_names() -> None:
+    b, a = keras.Input((6,), name="b"), keras.Input((4,), name="a")
+    inner = keras.Model([b, a], layers.Dense(3)(layers.Concatenate()([layers.Dense(5)(b), layers.Dense(7)(a)])))
+    inputs = keras.Input((2,))
+    four, six = layers.Dense(4, name="four")(inputs), layers.Dense(6, name="six")(inputs)
+    model = oracle.randomise(keras.Model(inputs, layers.Dense(2)(inner({"a": four, "b": six}))))
+    small, report = tfprune.shrink(model, ratio=0.5)
+    assert (small.get_layer("four").units, small.get_layer("six").units) == (2, 3)
+    oracle.assert_equal(small, model, report, oracle.random_inputs(model))
+
+
+def test_gates_do_not_see_regularizers() -> None:
+    def gates(strength: float) -> list[tuple[int, ...]]:
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((4,))
+        reader = layers.Dense(2, kernel_regularizer=keras.regularizers.l2(strength))
+        model = keras.Model(inputs, reader(layers.Dense(6, "relu", name="h")(inputs)))
+        model.compile("sgd", "mse")
+        rng = np.random.default_rng(0)
+        data = rng.normal(size=(16, 4)).astype("float32"), rng.normal(size=(16, 2)).astype("float32")
+        return [tfprune.plan(model, ratio=0.5, importance=name, data=data).removed["h"] for name in ("gate", "fisher")]
+
+    assert gates(0.0) == gates(100.0)

@@ -402,7 +402,7 @@ def test_apoz_takes_a_dictionary_by_the_names_of_the_inputs(inside: bool) -> Non
     model = keras.Model([b, a], Dense(2, name="out")(hidden))
     if inside:
         two, one = Input((4,), name="two"), Input((4,), name="one")
-        model = keras.Model([two, one], Dense(2)(keras.Model([b, a], hidden, name="in")({"a": one, "b": two})))
+        model = keras.Model([one, two], Dense(2)(keras.Model([b, a], hidden, name="in")({"a": one, "b": two})))
     first.kernel.assign(np.tile([1.0, 1, -1, -1], (4, 1)))
     zeros, ones = np.zeros((6, 4), np.float32), np.ones((6, 4), np.float32)
     given = {"one": zeros, "two": ones} if inside else {"a": zeros, "b": ones}

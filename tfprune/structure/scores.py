@@ -115,11 +115,11 @@ class _Given:
             raise ImportanceError(f"importance {self.name} needs examples; give data=(x, y) or a tf.data.Dataset")
         return batches_of(self._data)
 
-    def gradients(self, variables: list[tf.Variable], names: list[str]) -> Gradients:
-        """The gradients of the model's loss."""
+    def gradients(self, variables: list[tf.Variable], names: list[str], *, regularized: bool = True) -> Gradients:
+        """The gradients of the model's loss, which regularizers are a part of or not."""
         if getattr(self.model, "compiled_loss", None) is None:
             raise ImportanceError(f"importance {self.name} needs a loss; call model.compile(loss=...) first")
-        return Gradients(self.model, variables, names)
+        return Gradients(self.model, variables, names, regularized=regularized)
 
 
 def _spread(found: np.ndarray, rows: Rows, values: np.ndarray) -> None:
@@ -178,7 +178,9 @@ def _of_gates(analysis: Analysis, given: _Given, power: int) -> np.ndarray:
         if rows is not None
     ]
     batches = given.batches()
-    gradients = given.gradients([weight.variable for weight, _ in weights], [weight.layer for weight, _ in weights])
+    # A regularizer looks at weights, not at what passes a gate.
+    variables, names = [weight.variable for weight, _ in weights], [weight.layer for weight, _ in weights]
+    gradients = given.gradients(variables, names, regularized=False)
     values = [weight.variable.numpy().astype(np.float32) for weight, _ in weights]
     total, examples = np.zeros(analysis.size + 1), 0
     for each in gradients.each(_singly(batches.first(given.count, given.seed)), given.name):

@@ -267,7 +267,8 @@ def visit(
     known = all(shape is not None for shape in shapes) and not any(_is_unknown(each) for each in this.inputs)
     if known and isinstance(layer, keras.Model):
         if getattr(layer, "_is_graph_network", False):
-            return visit_model(findings, layer, this.inputs, f"{name}/", this)
+            given = layer._flatten_to_reference_inputs(this.argument(0, "inputs"))  # a dict goes by names
+            return visit_model(findings, layer, given, f"{name}/", this)
     elif known and type(layer) in RULES:
         this.outputs = tf.nest.flatten(RULES[type(layer)](layer, this))
         if [getattr(each, "rank", None) for each in this.outputs] != [len(shape) for shape in this.shapes]:
