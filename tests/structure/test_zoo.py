@@ -14,15 +14,32 @@ from tfprune.backend import keras
 from tfprune.models.applications import application_names
 
 LEAST = {"InceptionResNetV2": 75, "InceptionV3": 75, "Xception": 71}  # pixels; the others take 32
-# The fastest of each family; NASNet and the Inceptions take too long for the normal run.
+FAMILIES = (
+    *(
+        "ConvNeXt",
+        "DenseNet",
+        "EfficientNetB",
+        "EfficientNetV2",
+        "Inception",
+        "MobileNet",
+        "NASNet",
+        "RegNetX",
+        "RegNetY",
+    ),
+    *("ResNet", "ResNetRS", "VGG", "Xception"),
+)
+# The smallest of each.
 QUICK = (
     "ConvNeXtTiny",
     "DenseNet121",
     "EfficientNetB0",
     "EfficientNetV2B0",
+    "InceptionV3",
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Small",
+    "NASNetMobile",
+    "RegNetX002",
     "RegNetY002",
     "ResNet50",
     "ResNet50V2",
@@ -80,6 +97,8 @@ def shrunk_application(name: str, ratio: float = 0.5, **options: Any) -> Row:
 def test_all_families_are_here() -> None:
     assert len(application_names()) >= 71
     assert {*QUICK, *LEAST} <= set(application_names())
+    assert all(name.startswith(FAMILIES) for name in application_names())
+    assert all(any(name.startswith(family) for name in QUICK) for family in FAMILIES)
 
 
 @pytest.mark.timeout(1800)  # the largest take minutes on a busy machine
