@@ -36,7 +36,8 @@ def recipe(name: str, prune, **changes):
 
 
 def run(name: str, prune, *, model=None, data=None, watch=None, **changes) -> RunResult:
-    return execute(recipe(name, prune, **changes), model=model, data=data, watch=watch)
+    # The home is one for all files of a process, and workflows in it go by their names.
+    return execute(recipe(f"rebuilt-{name}", prune, **changes), model=model, data=data, watch=watch)
 
 
 def widths(model: keras.Model) -> tuple[int, int]:
@@ -115,7 +116,7 @@ def test_plans_replay_on_another_copy(half):
 
 def test_the_same_recipe_gives_the_same_bits(half):
     again = run("half", HALF, train__epochs=2)
-    assert again.workflow == "half-2" and same_weights(again.model, half.model)
+    assert again.workflow == "rebuilt-half-2" and same_weights(again.model, half.model)
     assert [each.evaluation for each in again.rounds] == [each.evaluation for each in half.rounds]
 
 
@@ -416,11 +417,11 @@ class NoTraining(Watch):
     ids=str,
 )
 def test_refused_at_once(change, kind, message, home):
-    before = set((home / "workflows").glob("refused*"))
+    before = set((home / "workflows").glob("rebuilt-refused*"))
     with pytest.raises(kind, match=message) as caught:
         run("refused", {**HALF, **change}, watch=NoTraining())
     assert "\n" not in str(caught.value)
-    assert set((home / "workflows").glob("refused*")) <= before
+    assert set((home / "workflows").glob("rebuilt-refused*")) <= before
 
 
 def test_a_damaged_plan_is_one_line(trained):
@@ -431,7 +432,7 @@ def test_a_damaged_plan_is_one_line(trained):
 
     with pytest.raises(KeyboardInterrupt):
         run("damage", HALF, watch=StopAfterOne())
-    (folder,) = (tfprune.storage.home() / "workflows").glob("damage-*")
+    (folder,) = (tfprune.storage.home() / "workflows").glob("rebuilt-damage-*")
     (folder / "round-01.plan.json").write_text("{")
     with pytest.raises(StorageError, match=r"round-01.plan.json: is missing or damaged; remove .*damage-1 and run"):
         run("damage", HALF)
