@@ -213,12 +213,15 @@ def test_a_shared_layer_takes_its_time_twice() -> None:
     ],
     ids=lambda layer: layer.name,
 )
-def test_every_kind_has_a_time_that_does_not_rise_as_it_narrows(layer: keras.layers.Layer) -> None:
-    inputs = layers.Input((16, 16, 16))
-    times = layer_times(keras.Model(inputs, layer(inputs)), seconds=0.02)
-    assert times.full[layer.name] > 0
-    # They take some microseconds; by how much it falls only a quiet machine tells, see the test of half the width.
-    assert times.layer(layer.name, 0.5, 0.5) <= times.layer(layer.name, 1, 1)
+def test_every_kind_has_a_time_that_falls_with_its_width(layer: keras.layers.Layer) -> None:
+    inputs = layers.Input((32, 32, 32))  # of smaller ones the time is that of a call, whatever the width
+    model = keras.Model(inputs, layer(inputs))
+    for _ in range(3):  # one of them finds the machine quiet enough
+        times = layer_times(model, seconds=0.05)
+        assert times.full[layer.name] > 0
+        if times.layer(layer.name, 0.5, 0.5) < times.layer(layer.name, 1, 1):
+            return
+    pytest.fail("half the width takes as long as all of it")
 
 
 def test_attention_and_nested_models_have_times() -> None:
@@ -228,7 +231,7 @@ def test_attention_and_nested_models_have_times() -> None:
     outputs = tf.matmul(inner(layers.Add(name="add")([inputs, attended])), tf.ones((128, 4)))
     times = layer_times(keras.Model(inputs, outputs), seconds=0.02)
     assert {"attention", "add", "inner/dense", "tf.linalg.matmul"} <= set(times.full)
-    assert times.layer("attention", 1, 0.5) <= times.full["attention"]
+    assert times.layer("attention", 1, 0.5) < times.full["attention"]
 
 
 def test_measuring_leaves_no_trace() -> None:
