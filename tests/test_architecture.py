@@ -37,6 +37,7 @@ ROOMS = (
 DOORS = {
     "keras_tuner": set(),
     "mlflow": {"tfprune.tracking.store"},
+    "pyarrow": {"tfprune.slices.records"},
     "tensorflow": {"tfprune.backend"},
     "tensorflow_model_optimization": {"tfprune.masking.masked"},
     "tf_keras": {"tfprune.backend"},

@@ -9,13 +9,14 @@ import signal
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_workflow
 
 import tfprune
 from tfprune.cli import main
 
-VERBS = ["run", "resume", "compare", "inspect", "shrink", "schedules", "schedules draw", "ui"]
+VERBS = ["run", "resume", "compare", "evaluate", "inspect", "shrink", "schedules", "schedules draw", "ui"]
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_compare(recorded, cli):
     code, out, _ = cli("compare", "tiny-1")
     assert code == 0
     assert recorded["outcome"].split(";")[0] in " ".join(out.split())
-    assert "tiny-1 dense" in out and "tiny-1 r02" in out and "class_2" in out
+    assert "dense" in out and "tiny-1 r02" in out and "class_2" in out
     code, out, err = cli("compare", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out) == {"tiny-1": {"outcome": recorded["outcome"], "rounds": recorded["rounds"]}}
@@ -139,8 +140,147 @@ def test_compare_two(home, cli, tmp_path):
     assert code == 0
     assert list(json.loads(out)) == ["pair-2", "pair-1"], "the latest two"
     code, out, _ = cli("compare", "pair-1", "pair-2", "--experiment", "pairs")
-    header = next(line for line in out.splitlines() if "examples" in line)
-    assert re.findall(r"pair-\d \w+", header) == ["pair-1 dense", "pair-1 r01", "pair-2 dense", "pair-2 r01"]
+    assert "best rounds, validation split" in out and "calibration error" in out and "churn" in out
+    header = next(line for line in out.splitlines() if line.count("pair-") == 2 and "r01" in line)
+    assert re.findall(r"pair-\d \w+", header) == ["pair-1 r01", "pair-2 r01"]
+    page = tmp_path / "page.html"
+    code, out, _ = cli("compare", "pair-1", "pair-2", "--experiment", "pairs", "--html", page)
+    assert code == 0 and f"page: {page}" in out
+    text = page.read_text("utf-8")
+    assert (
+        "pair-1" in text
+        and "pair-2" in text
+        and "class_2" in text
+        and "http://" not in text.replace("http://www.w3.org", "")
+    )
+
+
+# ---------------------------------------------------------------------------------------------- evaluate
+
+
+@pytest.fixture
+def evaluated(finished, cli):
+    """Evaluates the best round of the recorded workflow on its validation split."""
+    folder, result = finished
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        return cli("evaluate", Path(result["directory"], "model.keras"), *arguments)
+
+    return call, folder / "recipe.yaml", result
+
+
+def test_evaluate_says_what_the_rounds_say(evaluated):
+    call, recipe, result = evaluated
+    code, out, _ = call("--data", recipe, "--json")
+    whole = json.loads(out)["evaluation"]["whole"]
+    best = result["rounds"][result["best"]]["evaluation"]["whole"]
+    assert (code, whole["support"], whole["score"]) == (0, best["support"], best["score"])
+    code, out, _ = call("--data", recipe, "--slices", "classes", "--slices", "hardest: 0.5", "--min-support", "1")
+    assert code == 0
+    assert all(name in out for name in ("class_0", "class_2", "hardest", "accuracy"))
+
+
+def test_evaluate_holds_a_model_against_a_baseline_and_gates(evaluated, tmp_path):
+    call, recipe, _ = evaluated
+    from tfprune.backend import keras
+
+    inverse = keras.Sequential([keras.layers.Dense(3, "softmax", input_shape=(8,))])
+    path = tfprune.save(inverse, tmp_path / "untrained.keras")
+    given = ["--data", recipe, "--min-support", "1", "--examples", tmp_path / "answers.parquet"]
+    code, out, _ = call(*given, "--baseline", path)
+    assert code == 0 and "lost" in out and (tmp_path / "answers.parquet").is_file()
+    code, out, _ = call(*given, "--baseline", path, "--max-drop", "0.5", "--max-slice-drop", "0.99")
+    assert code == 0
+    same = Path(evaluated[2]["directory"], "model.keras")
+    code, out, _ = call(*given, "--baseline", same, "--max-slice-drop", "0", "--confidence", "0.95", "--json")
+    assert code == 0 and json.loads(out)["verdict"] == {"passed": True, "reasons": []}
+
+
+def test_evaluate_holds_a_regression_against_a_gate_with_confidence(cli, tmp_path):
+    from tfprune.backend import keras
+
+    x = np.random.default_rng(0).normal(size=(200, 1)).astype(np.float32)
+    np.savez(tmp_path / "line.npz", x=x, y=3 * x[:, 0])
+    for name, slope in (("dense", 3.0), ("small", 1.0)):
+        model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
+        model.set_weights([np.array([[slope]]), np.zeros(1)])
+        tfprune.save(model, tmp_path / f"{name}.keras")
+    given = ["--data", tmp_path / "line.npz", "--slices", "hardest: 0.5", "--baseline", tmp_path / "dense.keras"]
+    for confidence in ([], ["--confidence", "0.95"]):
+        code, out, _ = cli(
+            "evaluate", tmp_path / "small.keras", *given, "--max-drop", "0.5", "--max-slice-drop", "0.5", *confidence
+        )
+        assert code == 1
+        assert re.search(r"gate failed: the error rose by 1\.\d+ on 200 examples \(95% interval 1\.\d+ to 1\.\d+;", out)
+        assert "gate failed: slice hardest has an error higher by" in out
+        code, _, _ = cli("evaluate", tmp_path / "dense.keras", *given, "--max-drop", "0.01", *confidence)
+        assert code == 0
+
+
+def test_evaluate_names_a_column_that_does_not_line_up(evaluated, tmp_path):
+    call, _, _ = evaluated
+    x, y = tiny_workflow.examples(60)
+    np.savez(tmp_path / "short.npz", x=x, y=y, age=np.arange(50.0))
+    code, _, err = call("--data", tmp_path / "short.npz", "--slices", "column: age")
+    assert code == 2 and "metadata column 'age' has 50 values for 60 examples" in err and err.count("\n") == 1
+
+
+def test_evaluate_fails_where_a_gate_does(evaluated, cli, tmp_path):
+    _, recipe, result = evaluated
+    from tfprune.backend import keras
+
+    path = tfprune.save(
+        keras.Sequential([keras.layers.Dense(3, input_shape=(8,), kernel_initializer="zeros")]),
+        tmp_path / "nothing.keras",
+    )
+    dense = Path(result["directory"], "model.keras")
+    given = ["evaluate", path, "--data", recipe, "--baseline", dense, "--max-drop", "0.1"]
+    code, out, _ = cli(*given, "--confidence", "0.95")
+    assert code == 1 and "with 95% confidence, p = " in out
+    code, out, _ = cli(*given)
+    assert code == 1
+    assert re.search(r"gate failed: accuracy fell by [\d.]+ points on 36 examples \(95% interval", out)
+
+
+def test_evaluate_an_archive_with_metadata(evaluated, tmp_path):
+    call, _, _ = evaluated
+    x, y = tiny_workflow.examples(60)
+    np.savez(tmp_path / "mine.npz", x=x, y=y, age=np.arange(60.0), other=np.zeros(3))
+    slices = ["--slices", "{column: age, range: [30, null]}", "--slices", "[classes]"]
+    code, out, _ = call("--data", tmp_path / "mine.npz", *slices, "--json")
+    scores = json.loads(out)["evaluation"]["slices"]
+    assert code == 0 and [(each["name"], each["support"]) for each in scores] == [
+        ("age_from_30", 30),
+        ("class_0", 20),
+        ("class_1", 20),
+        ("class_2", 20),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--data", "nowhere"], "recipe 'nowhere': no such file"),
+        (["--data", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["--data", "RECIPE", "--slices", "hardst: 0.1"], "did you mean 'hardest'?"),
+        (["--data", "RECIPE", "--slices", "{a: [b"], "--slices '{a: [b': not YAML"),
+        (["--data", "RECIPE", "--slices", "column: age"], "the validation split has no metadata column 'age'"),
+        (
+            ["--data", "RECIPE", "--slices", "corrupted: blur"],
+            "corruption 'blur' is for image data, not for table data",
+        ),
+        (["--data", "RECIPE", "--split", "tests"], "did you mean 'test'?"),
+        (["--data", "RECIPE", "--max-drop", "0.1"], "gates hold a model against a dense one; add --baseline MODEL"),
+        (["--data", "RECIPE", "--max-drop", "2", "--baseline", "digits"], "--max-drop: got 2.0, expected: "),
+        (["--data", "RECIPE", "--confidence", "0.9"], "add --max-drop or --max-slice-drop"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_evaluate_is_one_line(arguments, words, evaluated):
+    call, recipe, _ = evaluated
+    code, out, err = call(*[recipe if each == "RECIPE" else each for each in arguments])
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and words in err and err.count("\n") == 1
 
 
 def test_json_stays_plain_where_colours_are_forced(finished):
@@ -397,7 +537,8 @@ def test_ui_serves_until_it_is_stopped(number, code, finished):
     process = tiny_workflow.start(folder, folder / "home", "ui", "--port", "0")
     line = process.stdout.readline()
     url = line.removeprefix("runs: ").strip()
-    assert re.fullmatch(r"http://127.0.0.1:\d+/#/experiments/\d+/runs\?workflowType=machine_learning", url), line
+    place = r"http://127.0.0.1:\d+/#/experiments/\d+/runs\?workflowType=machine_learning"
+    assert re.fullmatch(place + "&compareRunsMode=CHART&viewStateShareKey=rounds", url), line
     assert urllib.request.urlopen(url.partition("/#")[0] + "/health", timeout=10).read() == b"OK"
     os.kill(process.pid, number)
     out, err = process.communicate(timeout=60)

@@ -20,18 +20,19 @@ import numpy as np
 import pytest
 import tiny_workflow
 import yaml
+from by_hand import EXAMPLE, a_round, begin, client_of, history, place_of, record_all, runs_of, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
-from mlflow import MlflowClient
 from mlflow.utils.validation import MAX_ENTITY_KEY_LENGTH, _validate_metric_name
 
 import tfprune
 from tfprune.errors import StorageError, TrackingError
 from tfprune.recipe import TrackSection, parse
 from tfprune.report.watch import Watch
-from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
+from tfprune.results import Round
 from tfprune.rounds.start import execute
-from tfprune.tracking.metrics import evaluation_metrics, flatten, safe_name, safe_params
+from tfprune.tracking.metrics import safe_name
+from tfprune.tracking.params import flatten, safe_params
 from tfprune.tracking.store import Recorded, Tracker, tracking_uri
 from tfprune.tracking.ui import serve_ui
 
@@ -40,19 +41,6 @@ from tfprune.tracking.ui import serve_ui
 def store(home, request) -> TrackSection:
     """An experiment of the test's own."""
     return TrackSection(experiment=request.node.name[:200])
-
-
-def client_of(section: TrackSection) -> tuple[MlflowClient, str]:
-    client = MlflowClient(tracking_uri(section))
-    return client, client.get_experiment_by_name(section.experiment).experiment_id
-
-
-def runs_of(client: MlflowClient, experiment: str) -> dict[str, mlflow.entities.Run]:
-    return {run.data.tags["tfprune.label"]: run for run in client.search_runs([experiment])}
-
-
-def history(client: MlflowClient, run: mlflow.entities.Run, key: str) -> list[tuple[int, float]]:
-    return sorted((each.step, each.value) for each in client.get_metric_history(run.info.run_id, key))
 
 
 # ----------------------------------------------------------------------------------- a workflow as recorded
@@ -91,9 +79,9 @@ def test_a_parent_and_a_child_a_round(record):
 def test_round_figures_in_the_parent_and_the_child(record):
     client, runs, result = record
     for number, (label, each) in enumerate(zip(("dense", "r01", "r02"), result["rounds"], strict=True)):
-        slices = {f"slice_accuracy/{one['name']}": one["accuracy"] for one in each["evaluation"]["slices"]}
+        slices = {f"slice_accuracy/{one['name']}": one["score"] for one in each["evaluation"]["slices"]}
         expected = {
-            "accuracy": each["evaluation"]["accuracy"],
+            "accuracy": each["evaluation"]["whole"]["score"],
             "sparsity": each["sparsity"],
             "overall_sparsity": 1 - each["measurement"]["nonzero"] / each["measurement"]["parameters"],
             "nonzero": each["measurement"]["nonzero"],
@@ -105,7 +93,7 @@ def test_round_figures_in_the_parent_and_the_child(record):
             assert history(client, runs["workflow"], key)[number] == (number, pytest.approx(value, abs=1e-6))
     dense, last = result["rounds"][0]["measurement"], result["rounds"][2]["measurement"]
     assert runs["r02"].data.metrics["compression"] == pytest.approx(dense["nonzero"] / last["nonzero"], abs=1e-6)
-    assert runs["workflow"].data.metrics["test/accuracy"] == pytest.approx(result["test"]["accuracy"], abs=1e-6)
+    assert runs["workflow"].data.metrics["test/accuracy"] == pytest.approx(result["test"]["whole"]["score"], abs=1e-6)
     assert "slice_drop/class_0" in runs["r01"].data.metrics
     assert "slice_drop/class_0" not in runs["dense"].data.metrics
 
@@ -132,8 +120,14 @@ def test_parameters_and_artifacts(record):
         "target_sparsity": str(round(result["rounds"][2]["target"], 6)),
     }
     run_id = runs["workflow"].info.run_id
-    assert {each.path for each in client.list_artifacts(run_id)} == {"environment.json", "recipe.yaml", "rounds.json"}
-    place = Path(runs["workflow"].info.artifact_uri.removeprefix("file://"))
+    assert {each.path for each in client.list_artifacts(run_id)} == {
+        "environment.json",
+        "figures",
+        "recipe.yaml",
+        "rounds.json",
+        "slices.json",
+    }
+    place = place_of(runs["workflow"])
     assert parse(yaml.safe_load((place / "recipe.yaml").read_text())) == parse(tiny_workflow.recipe())
     assert json.loads((place / "environment.json").read_text())["tfprune"]
     assert [each["number"] for each in json.loads((place / "rounds.json").read_text())] == [0, 1, 2]
@@ -188,41 +182,6 @@ def test_reading_back(finished):
 
 
 # -------------------------------------------------------------------------------------- recording by hand
-
-
-def a_round(number: int, passed: bool = True, slices: int = 2, epochs: int = 2) -> Round:
-    scores = tuple(SliceScore(f"class_{i}", 30, 0.9, 0.01 * number if number else None) for i in range(slices))
-    return Round(
-        number=number,
-        parent=max(0, number - 1),
-        target=0.1 * number,
-        sparsity=0.1 * number,
-        share=0.1,
-        evaluation=Evaluation(0.9, 0.3, 100, 0.01 if number else None, scores),
-        measurement=Measurement(100, 100 - 10 * number, 100, 10 * number, 50, 400, 300),
-        verdict=Verdict(passed, () if passed else ("accuracy fell by 9.0 points (at most 1.0 points)",)),
-        history=tuple({"loss": 1 / (1 + e), "seconds": 0.1, "ended": 1_700_000_000_000 + e} for e in range(epochs)),
-        finished=1_700_000_000_000 + epochs,
-    )
-
-
-def begin(section: TrackSection, **more) -> Tracker:
-    tracker = Tracker(section)
-    recipe = parse(tiny_workflow.recipe(track=section.model_dump()))
-    tracker.begin("hand-1", "unique", recipe, {"data.digest": "d", **more})
-    return tracker
-
-
-def tiny_model():
-    return tiny_workflow.build((8,), 3)
-
-
-def record_all(tracker: Tracker, rounds: list[Round], model=None) -> None:
-    for each in rounds:
-        tracker.open_round(each.label)
-        tracker.record_epochs(each.label, each.history)
-        passed = model if each.verdict.passed else None
-        tracker.record_round(rounds[: each.number + 1], passed, np.zeros((1, 8), np.float32), "a note")
 
 
 def test_recorded_twice_is_recorded_once(store):
@@ -288,7 +247,7 @@ def test_more_than_mlflow_takes_at_once(store):
     dense = a_round(0, slices=1200, epochs=600)
     tracker.open_round("dense")
     tracker.record_epochs("dense", dense.history)
-    tracker.record_round([dense], None, np.zeros((1, 8), np.float32), "note " * 5000)
+    tracker.record_round([dense], None, EXAMPLE, "note " * 5000)
     client, experiment = client_of(store)
     runs = runs_of(client, experiment)
     assert runs["workflow"].data.params["model.arguments.key249"] == "249"
@@ -305,7 +264,7 @@ def test_a_stopped_run_is_taken_up_again(store):
         assert runs_of(client, experiment)["workflow"].info.status == status
 
 
-def test_the_callers_mlflow_is_left_alone(home, tmp_path, monkeypatch, request):
+def test_the_callers_mlflow_is_left_alone(home, request):
     """Active run, active experiment, tracking URI, and the variable that holds it for child processes."""
     own = f"sqlite:///{home / 'mlflow.db'}"
     before = mlflow.get_tracking_uri()
@@ -331,7 +290,7 @@ def test_the_callers_mlflow_is_left_alone(home, tmp_path, monkeypatch, request):
     finally:
         mlflow.set_tracking_uri(None)
         mlflow.tracking.fluent._active_experiment_id = None
-        monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # not by monkeypatch, which would put it back
 
 
 # --------------------------------------------------------------------------------------------------- names
@@ -359,27 +318,6 @@ def test_odd_names_are_taken(name):
 @given(st.from_regex(r"[a-z_]{1,8}(/[a-z_]{1,8}){0,2}", fullmatch=True))
 def test_plain_names_stay(name):
     assert safe_name(name) == name
-
-
-def test_evaluation_metrics():
-    slices = SliceScore("class_0", 5, 0.5, 0.25), SliceScore("class_a/b", 5, 0.75, -0.25)
-    assert evaluation_metrics(Evaluation(0.6, 0.2, 10, 0.1, slices)) == {
-        "accuracy": 0.6,
-        "loss": 0.2,
-        "accuracy_drop": 0.1,
-        "slice_accuracy/class_0": 0.5,
-        "slice_drop/class_0": 0.25,
-        "slice_accuracy/class_a_b": 0.75,
-        "slice_drop/class_a_b": -0.25,
-        "worst_slice_drop": 0.25,
-    }
-    assert evaluation_metrics(Evaluation(0.6, 0.2, 10)) == {"accuracy": 0.6, "loss": 0.2}
-
-
-def test_slices_of_like_names_are_all_recorded():
-    slices = tuple(SliceScore(name, 5, accuracy, 0.0) for name, accuracy in (("a/b", 0.1), ("a_b", 0.2), ("a%b", 0.3)))
-    metrics = evaluation_metrics(Evaluation(0.6, 0.2, 10, 0.0, slices))
-    assert sorted(value for key, value in metrics.items() if key.startswith("slice_accuracy/")) == [0.1, 0.2, 0.3]
 
 
 def test_flatten():
@@ -542,7 +480,9 @@ def test_the_ui_answers_and_ends(finished):
     with serve_ui(section, port=0) as server:
         base = server.url.partition("/#")[0]
         assert urllib.request.urlopen(f"{base}/health", timeout=5).read() == b"OK"
-        assert server.url == f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        runs = f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+        assert server.links["runs"] == runs
+        assert server.url.startswith(f"{runs}&")
         query = f"{base}/ajax-api/2.0/mlflow/experiments/get?experiment_id={experiment}"
         assert json.load(urllib.request.urlopen(query, timeout=5))["experiment"]["name"] == "tfprune"
         assert group_of(server.process.pid)

@@ -76,16 +76,17 @@ def compare(
     workflows: Annotated[
         list[str] | None, typer.Argument(help="Workflows, e.g. digits-1 digits-2; by default the latest two.")
     ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as one HTML file that needs nothing else.")] = None,
     uri: Uri = None,
     experiment: Experiment = "tfprune",
     as_json: AsJson = False,
 ) -> None:
-    """Rounds and workflows side by side.
+    """Rounds, workflows and slices side by side.
 
-    Example: tfprune compare digits-1 digits-2
+    Example: tfprune compare digits-1 digits-2 --html compare.html
     """
-    from tfprune.report.summary import rounds_table, slices_table
-    from tfprune.rounds.stop import best_round
+    from tfprune.report.tables import compared_slices_table, comparison_table, rounds_table
+    from tfprune.results import best_round
     from tfprune.tracking.store import Recorded
 
     recorded = Recorded(recipes.TrackSection(uri=uri, experiment=experiment))
@@ -94,19 +95,79 @@ def compare(
     if not names:
         raise RecipeError(f"no workflow is recorded in experiment {experiment!r}; start one with tfprune run RECIPE")
     found = {name: recorded.workflow(name) for name in names}
+    if html is not None:
+        from tfprune.report.html import compare_html
+        from tfprune.storage import write_text
+
+        write_text(html, compare_html(found))
     if as_json:
         _print_json({name: {"outcome": outcome, "rounds": rounds} for name, (rounds, outcome) in found.items()})
         return
     for name, (rounds, outcome) in found.items():
         out.print(rounds_table(name, rounds, best_round(rounds).number))
-        out.print(outcome or "not finished", style="italic", end="\n\n")
-    columns = []
-    for name, (rounds, _) in found.items():
-        best = best_round(rounds)
-        columns += [(f"{name} dense", rounds[0].evaluation.slices), (f"{name} {best.label}", best.evaluation.slices)]
-    out.print(slices_table("validation accuracy by slice", columns))
+        out.print(outcome or "not finished", style="italic", end="\n\n", markup=False)
+    if len(found) > 1:
+        out.print(comparison_table(found))
+    out.print(compared_slices_table("validation accuracy by slice", found))
+    if html is not None:
+        out.print(f"page: {html}", soft_wrap=True)
     if len(known) > len(names):
         out.print(f"recorded besides: {', '.join(each for each in known if each not in names)}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model file, or a recipe whose model is meant.")],
+    data: Annotated[str, typer.Option(help="A recipe whose data is meant, or a .npz file with arrays x and y.")],
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="As a recipe writes it, e.g. classes or 'hardest: 0.1'; may be repeated. By default classes."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="The dense model, a file or a recipe: drops are measured against it.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of a recipe's data: validation, test or train.")] = "validation",
+    max_drop: Annotated[float | None, typer.Option(help="Gate: accuracy that may be lost, 0.01 is a point.")] = None,
+    max_slice_drop: Annotated[float | None, typer.Option(help="Gate: accuracy that any slice may lose.")] = None,
+    confidence: Annotated[float | None, typer.Option(help="Gates fail with this confidence, e.g. 0.95.")] = None,
+    min_support: Annotated[int, typer.Option(help="Slices with fewer examples gate nothing.", min=1)] = 20,
+    examples: Annotated[Path | None, typer.Option(help="Write the answers one by one, as Parquet.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate any model whole and by slice, against a dense one if you like; exit code 1 where a gate fails.
+
+    Example: tfprune evaluate small.keras --data digits --baseline dense.keras --slices classes --slices 'hardest: 0.1'
+
+    Example: tfprune evaluate small.keras --data mine.npz --baseline dense.keras --slices '{column: age, quantiles: 4}'
+    """
+    from tfprune.report.summary import evaluation_sentence
+    from tfprune.report.tables import evaluation_table
+    from tfprune.rounds.assess import assess, gates_of
+
+    gates = gates_of(max_drop, max_slice_drop, confidence, min_support)
+    result = assess(
+        _model_of(model),
+        data,
+        slices or (),
+        baseline=None if baseline is None else _model_of(baseline),
+        split=split,
+        gates=gates,
+        min_support=min_support,
+        examples=examples,
+    )
+    if as_json:
+        _print_json(result)
+    else:
+        out.print(evaluation_table(result.evaluation, model))
+        out.print(evaluation_sentence(result.evaluation), soft_wrap=True, markup=False)
+        if examples is not None:
+            out.print(f"examples: {examples}", soft_wrap=True)
+        for reason in result.verdict.reasons if result.verdict else ():
+            out.print(f"gate failed: {reason}", style="red", soft_wrap=True, markup=False)
+    if result.verdict is not None and not result.verdict.passed:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -132,7 +193,8 @@ def inspect(
         _inspect_structure(model, importance, data, as_json)
         return
     from tfprune.cost.measure import measure
-    from tfprune.report.summary import layers_table, measurement_sentence
+    from tfprune.report.summary import measurement_sentence
+    from tfprune.report.tables import layers_table
 
     measurement = measure(_model_of(model))
     if as_json:
@@ -263,7 +325,8 @@ def draw(
 
     Example: tfprune schedules draw --kind cosine --kind linear --final 0.8
     """
-    from tfprune.report.figures import draw_schedules, kinds_points, phases_points, save_figure
+    from tfprune.report.figures import save_figure
+    from tfprune.report.schedules import draw_schedules, kinds_points, phases_points
     from tfprune.rounds.stop import planned_targets
 
     if recipe is None:
@@ -340,7 +403,7 @@ def ui(
 def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | None = None) -> None:
     """Run a recipe and show what came of it; exit code 1 where the target was not met."""
     from tfprune.report.progress import ProgressWatch
-    from tfprune.report.summary import rounds_table, slices_table
+    from tfprune.report.tables import rounds_table, slices_table
     from tfprune.rounds.start import execute
 
     result = execute(recipe, resume=not fresh, only=only, watch=None if as_json else ProgressWatch(err))
@@ -349,8 +412,9 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
     else:
         out.print(rounds_table(result.workflow, result.rounds, result.best))
         label = result.best_round.label
-        out.print(slices_table("test split", [("dense", result.test_dense.slices), (label, result.test.slices)]))
-        out.print(result.outcome)
+        tested = [("dense", result.test_dense.slices), (label, result.test.slices)]
+        out.print(slices_table("test split", tested, min_support=result.test.min_support))
+        out.print(result.outcome, markup=False)
         out.print(f"model: {result.directory / 'model.keras'}", soft_wrap=True)
         if recipe.export is not None and (result.best or result.target_met):
             out.print(f"exported: {recipe.export.path}", soft_wrap=True)

@@ -49,6 +49,16 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(room, ignore_errors=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporaries that a killed process left in a folder; the caller holds its lock."""
     for left in folder.glob(f"{_PREFIX}*"):

@@ -15,10 +15,9 @@ from tfprune.errors import ImportanceError, StorageError, SurgeryError
 from tfprune.masking.masked import masked_layers
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
-from tfprune.results import Plan, RunResult
+from tfprune.results import Plan, RunResult, best_round
 from tfprune.rounds.rebuilt import RebuiltRounds
 from tfprune.rounds.start import execute
-from tfprune.rounds.stop import best_round
 from tfprune.rounds.target import Goal
 
 pytestmark = [

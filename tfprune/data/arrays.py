@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfprune.data.assign import check_parts, plan
-from tfprune.data.digests import digest_arrays
+from tfprune.data.digests import digest_arrays, with_columns
 from tfprune.data.labels import class_indices
+from tfprune.data.metadata import Brought, gather, rows
 from tfprune.data.splits import ArraySplit, Data
 from tfprune.errors import DataError
 
@@ -20,18 +21,25 @@ Arrays = tuple[Any, Any]
 
 
 def data_from_arrays(
-    parts: Mapping[str, Arrays], section: DataSection, seed: int, names: Sequence[str] | None = None
+    parts: Mapping[str, Arrays],
+    section: DataSection,
+    seed: int,
+    names: Sequence[str] | None = None,
+    *,
+    brought: Mapping[str, Brought] | None = None,
 ) -> Data:
     """Check and split arrays.
 
     Args:
         parts: (x, y) by part, as `plan` takes them; x has shape (n, ...), y is what `class_indices` takes.
-        section: shares, class names and `divide_by`.
+        section: shares, class names, `divide_by` and metadata.
         seed: decides the splits.
         names: class names that the source knows.
+        brought: metadata of the source itself, by part.
 
     Raises:
-        DataError: x is not one finite numeric array, does not fit y, or the parts do not fit each other.
+        DataError: x is not one finite numeric array, does not fit y, the parts do not fit each other, or metadata does
+            not fit the examples.
     """
     check_parts(parts)
     checked = {part: checked_pair(x, y, part) for part, (x, y) in parts.items()}
@@ -39,7 +47,7 @@ def data_from_arrays(
     for part, shape in shapes.items():
         if shape != shapes["train"]:
             raise DataError(f"examples of the {part} part have shape {shape}, but those of train {shapes['train']}")
-    return split_arrays(checked, section, seed, names)
+    return split_arrays(checked, section, seed, names, brought=brought)
 
 
 def split_arrays(
@@ -50,27 +58,32 @@ def split_arrays(
     *,
     encode: Callable[[dict[str, np.ndarray]], tuple[dict[str, np.ndarray], tuple[str, ...]]] | None = None,
     digest: str | None = None,
+    brought: Mapping[str, Brought] | None = None,
 ) -> Data:
     """Split arrays that have been checked.
 
     Args:
         parts: (x, class indices) by part.
-        section: shares, class names and `divide_by`.
+        section: shares, class names, `divide_by` and metadata.
         seed: decides the splits.
         names: class names that the source knows.
         encode: turns the x of all splits into numbers and a vocabulary; it may learn from ``train`` only.
         digest: over the content, where the source has a better one than over the arrays.
+        brought: metadata of the source itself, by part.
     """
     classes, places = plan({part: y for part, (_, y) in parts.items()}, section, seed, names)
+    columns = gather(section, {part: len(y) for part, (_, y) in parts.items()}, brought or {})
     inputs = {name: parts[place.part][0][place.ordinals] for name, place in places.items()}
     vocabulary = None
     if encode is not None:
         inputs, vocabulary = encode(inputs)
     divide_by = 1.0 if vocabulary else section.divide_by
-    splits = {name: ArraySplit(name, inputs[name], place.labels, divide_by=divide_by) for name, place in places.items()}
-    return Data(
-        splits["train"], splits["validation"], splits["test"], classes, digest or digest_arrays(parts), vocabulary
-    )
+    splits = {}
+    for name, place in places.items():
+        metadata = rows(columns[place.part], place.ordinals)
+        splits[name] = ArraySplit(name, inputs[name], place.labels, divide_by=divide_by, metadata=metadata)
+    digest = with_columns(digest or digest_arrays(parts), columns)
+    return Data(splits["train"], splits["validation"], splits["test"], classes, digest, vocabulary)
 
 
 def checked_pair(x: Any, y: Any, part: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,35 +12,13 @@ from tfprune.backend import keras
 from tfprune.data.arrays import as_numbers, split_arrays
 from tfprune.data.digests import digest_files
 from tfprune.data.labels import class_indices, indices_of_names, ordered_names
-from tfprune.errors import DataError, nearest
+from tfprune.data.metadata import Brought
+from tfprune.data.tables import Cells, Table, read_table
+from tfprune.errors import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tfprune.data.splits import Data
     from tfprune.recipe import CsvData
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file: its header, its rows, and the line of the file where each row ends."""
-
-    path: Path
-    header: list[str]
-    rows: list[list[str]]
-    lines: list[int]
-
-    def column(self, name: str) -> list[str]:
-        """Return one column, top to bottom.
-
-        Raises:
-            DataError: no such column; names the nearest one.
-        """
-        if name not in self.header:
-            shown = ", ".join(self.header[:20])
-            raise DataError(f"{self.path}: no column {name!r}; the header has {shown}{nearest(name, self.header)}")
-        index = self.header.index(name)
-        return [row[index] for row in self.rows]
 
 
 def load_csv(section: CsvData, seed: int) -> Data:
@@ -62,47 +38,24 @@ def load_csv(section: CsvData, seed: int) -> Data:
     if not section.features and len({x.shape[1:] for x in inputs.values()}) > 1:
         raise DataError(f"{section.test_path}: has other columns than {section.path}; name them in 'features'")
     parts = {part: (inputs[part], labels[part]) for part in tables}
-    return split_arrays(parts, section, seed, names, encode=encode, digest=digest_files(paths.values()))
+    brought = {part: _columns(table, section) for part, table in tables.items()}
+    digest = digest_files(paths.values())
+    return split_arrays(parts, section, seed, names, encode=encode, digest=digest, brought=brought)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
-    """Read a whole CSV file, UTF-8; its first line is the header unless `columns` are given.
-
-    Raises:
-        DataError: the file is missing, empty or not CSV; says in which line.
-    """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    rows, lines = [], []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = list(columns) if columns else next(reader, [])
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} values, but there are {len(header)} columns"
-                    )
-                if row:
-                    rows.append(row)
-                    lines.append(reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text: {error.reason} at byte {error.start}") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    if not rows:
-        raise DataError(f"{path}: no rows; expected at least one example")
-    return Table(path, header, rows, lines)
+def _columns(table: Table, section: CsvData) -> Brought:
+    here = [name for name in section.metadata if name in table.header]
+    return Brought({name: Cells(table.column(name)) for name in here}, table.header)
 
 
 def _inputs(table: Table, part: str, section: CsvData) -> np.ndarray:
     if section.text:
         return np.array([" ".join(texts) for texts in zip(*map(table.column, section.text), strict=True)], object)
-    names = section.features or tuple(name for name in table.header if name != section.label)
+    others = (section.label, *section.metadata)
+    names = section.features or tuple(name for name in table.header if name not in others)
     if not names:
-        raise DataError(f"{table.path}: no column besides the label {section.label!r}")
+        besides = f"the label {section.label!r}{' and metadata' if section.metadata else ''}"
+        raise DataError(f"{table.path}: no column besides {besides}")
     return as_numbers(np.stack([_numbers(table, name) for name in names], axis=1), part)
 
 

@@ -13,6 +13,7 @@ from tfprune.backend import tf
 from tfprune.data.arrays import as_numbers, data_from_arrays
 from tfprune.data.assign import check_parts
 from tfprune.data.labels import class_indices
+from tfprune.data.metadata import Brought
 from tfprune.data.splits import is_tokens, scaled
 from tfprune.data.streams import Stream, data_from_streams
 from tfprune.errors import DataError
@@ -28,6 +29,8 @@ _SCAN = 256
 def data_from_objects(given: Any, section: DataSection, seed: int) -> Data:
     """Split (x, y), or a dict of parts that are all (x, y) or all unbatched finite datasets of (x, label).
 
+    Either may have a third item: metadata columns by name or a DataFrame, and in a dataset a dict of scalars.
+
     Raises:
         DataError: the object is something else, or its content cannot be used.
     """
@@ -38,9 +41,21 @@ def data_from_objects(given: Any, section: DataSection, seed: int) -> Data:
     for name, part in parts.items():
         if isinstance(part, tf.data.Dataset):
             raise DataError(f"the {name} part is a Dataset, but others are arrays; give all parts in the same way")
-        if not isinstance(part, tuple | list) or len(part) != 2:
+        if not isinstance(part, tuple | list) or len(part) not in (2, 3):
             raise DataError(f"the {name} part is of type {type(part).__name__}; {_EXPECTED}")
-    return data_from_arrays({name: tuple(part) for name, part in parts.items()}, section, seed)
+    brought = {name: Brought(_columns(part[2], name)) for name, part in parts.items() if len(part) == 3}
+    return data_from_arrays({name: tuple(part[:2]) for name, part in parts.items()}, section, seed, brought=brought)
+
+
+def _columns(metadata: Any, part: str) -> dict[Any, Any]:
+    """Columns by name, of a mapping or of anything that has columns as a DataFrame has them."""
+    if isinstance(metadata, Mapping):
+        return dict(metadata)
+    if hasattr(metadata, "columns") and hasattr(metadata, "to_numpy"):
+        return {name: metadata[name] for name in metadata.columns}
+    raise DataError(
+        f"the metadata of the {part} part is of type {type(metadata).__name__}; expected columns by name or a DataFrame"
+    )
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,7 @@ class _Scan:
     labels: np.ndarray
     shape: tuple[int, ...]
     digest: str
+    columns: dict[str, np.ndarray]
 
 
 def _data_from_datasets(parts: Mapping[str, tf.data.Dataset], section: DataSection, seed: int) -> Data:
@@ -69,27 +85,31 @@ def _stream(dataset: tf.data.Dataset, scan: _Scan, section: DataSection) -> Stre
 
     return Stream(
         scan.labels,
-        lambda _: dataset.map(lambda x, _: x).enumerate(),
+        lambda _: dataset.map(lambda x, *_: x).enumerate(),
         to_input,
         window=section.shuffle_buffer,
+        brought=Brought(scan.columns),
     )
 
 
 def _scan(dataset: tf.data.Dataset, part: str) -> _Scan:
-    """Read everything once, keep the labels, and make sure that a second reading gives the same order."""
+    """Read everything once, keep labels and metadata, and make sure that a second reading gives the same order."""
     _check_spec(dataset, part)
     labels: list[np.ndarray] = []
     hashes: list[str] = []
     shape: tuple[int, ...] = ()
+    columns: dict[str, list[np.ndarray]] = {}
     try:
-        for x, y in dataset.batch(_SCAN):
+        for x, y, *more in dataset.batch(_SCAN):
             inputs = as_numbers(x.numpy(), part, start=len(hashes) * _SCAN)
             shape = inputs.shape[1:]
             hashes.append(_hash(inputs, y.numpy()))
             labels.append(y.numpy())
+            for name, values in more[0].items() if more else ():
+                columns.setdefault(name, []).append(values.numpy())
         if not labels:
             raise DataError(f"the {part} part of the data is empty; expected at least one example")
-        x, y = next(iter(dataset.batch(_SCAN)))
+        x, y, *_ = next(iter(dataset.batch(_SCAN)))
         again = _hash(as_numbers(x.numpy(), part), y.numpy())
     except tf.errors.OpError as error:
         raise DataError(f"the Dataset of the {part} part fails: {' '.join(error.message.split())[:200]}") from error
@@ -97,16 +117,22 @@ def _scan(dataset: tf.data.Dataset, part: str) -> _Scan:
         raise DataError(
             f"the Dataset of the {part} part gives another order each time; take out its shuffle (tfprune shuffles)"
         )
-    return _Scan(
-        class_indices(np.concatenate(labels), part), shape, hashlib.sha256("".join(hashes).encode()).hexdigest()
-    )
+    digest = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    return _Scan(class_indices(np.concatenate(labels), part), shape, digest, joined)
 
 
 def _check_spec(dataset: tf.data.Dataset, part: str) -> None:
     spec = dataset.element_spec
-    if not (isinstance(spec, tuple) and len(spec) == 2 and all(isinstance(item, tf.TensorSpec) for item in spec)):
+    x, y, *more = spec if isinstance(spec, tuple) and len(spec) in (2, 3) else (None, None)
+    scalars = more[0].values() if more and isinstance(more[0], dict) else more
+    if not all(isinstance(item, tf.TensorSpec) for item in (x, y, *scalars)):
         raise DataError(f"the Dataset of the {part} part gives {spec}; expected a pair of tensors (x, label)")
-    if spec[1].shape.rank == 1 and spec[1].shape[0] != 1 and spec[0].shape.rank and spec[0].shape[0] is None:
+    if more and not isinstance(more[0], dict):
+        raise DataError(
+            f"the Dataset of the {part} part gives a third item {more[0]}; expected a dict of scalars, its metadata"
+        )
+    if y.shape.rank == 1 and y.shape[0] != 1 and x.shape.rank and x.shape[0] is None:
         raise DataError(f"the Dataset of the {part} part looks batched; call .unbatch() on it (tfprune batches)")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise DataError(f"the Dataset of the {part} part never ends; take out its repeat()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def digest_arrays(parts: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> str:
             total.update(f"{name} {array.dtype.str} {array.shape};".encode())
             total.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
     return total.hexdigest()
+
+
+def with_columns(digest: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """The digest of data and of each part's metadata; that of the data where there is no metadata."""
+    total = hashlib.sha256(digest.encode())
+    columns = [(part, name, values) for part, each in sorted(parts.items()) for name, values in sorted(each.items())]
+    for part, name, values in columns:
+        kind = values.dtype.kind
+        total.update(json.dumps([part, name, kind, len(values)]).encode())
+        total.update(json.dumps(values.tolist()).encode() if kind == "O" else np.ascontiguousarray(values).tobytes())
+    return total.hexdigest() if columns else digest
 
 
 def digest_files(files: Iterable[Path], *, relative_to: Path | None = None) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from tfprune.backend import tf
 from tfprune.data.digests import digest_files
 from tfprune.data.labels import ordered_names
-from tfprune.data.pictures import decode, problem
+from tfprune.data.metadata import Brought
+from tfprune.data.pictures import decode, problem, width_and_height
 from tfprune.data.splits import scaled
 from tfprune.data.streams import Stream, data_from_streams
 from tfprune.errors import DataError, nearest
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tfprune.recipe import ImagesData
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SIZES = ("width", "height")
 
 
 def load_images(section: ImagesData, seed: int) -> Data:
@@ -34,7 +36,7 @@ def load_images(section: ImagesData, seed: int) -> Data:
     names = ordered_names([folder.name for folder in class_folders(section.path)], section.classes)
     roots = {"train": section.path} | ({"test": section.test_path} if section.test_path else {})
     files = {part: _files(root, names) for part, root in roots.items()}
-    parts = {part: _stream(found, section) for part, found in files.items()}
+    parts = {part: _stream(found, roots[part], section) for part, found in files.items()}
     digests = [digest_files([file for file, _ in files[part]], relative_to=root) for part, root in roots.items()]
     return data_from_streams(parts, section, seed, names, digest="".join(digests))
 
@@ -73,7 +75,7 @@ def _files(root: Path, names: Sequence[str]) -> list[tuple[Path, int]]:
     return found
 
 
-def _stream(files: list[tuple[Path, int]], section: ImagesData) -> Stream:
+def _stream(files: list[tuple[Path, int]], root: Path, section: ImagesData) -> Stream:
     paths = np.array([str(path) for path, _ in files])
 
     def records(rng: np.random.Generator | None) -> tf.data.Dataset:
@@ -85,4 +87,14 @@ def _stream(files: list[tuple[Path, int]], section: ImagesData) -> Stream:
         picture.set_shape((None, None, section.channels))
         return scaled(tf.image.resize(picture, section.size, antialias=True), section.divide_by)
 
-    return Stream(np.array([label for _, label in files], np.int64), records, to_input)
+    labels = np.array([label for _, label in files], np.int64)
+    return Stream(labels, records, to_input, brought=_columns([path for path, _ in files], root, section))
+
+
+def _columns(paths: list[Path], root: Path, section: ImagesData) -> Brought:
+    """The sizes of the pictures where they are asked for, and their paths below the root."""
+    columns = {}
+    if set(SIZES) & set(section.metadata):
+        sizes = np.array([width_and_height(path) for path in paths], np.float64)
+        columns = {name: sizes[:, i] for i, name in enumerate(SIZES) if name in section.metadata}
+    return Brought(columns, SIZES, [path.relative_to(root).as_posix() for path in paths])

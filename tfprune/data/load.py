@@ -14,6 +14,7 @@ from tfprune.data.npz import load_npz
 from tfprune.data.splits import Data, Split
 from tfprune.data.tfds import load_tfds
 from tfprune.data.tfrecord import load_tfrecord
+from tfprune.errors import DataError
 from tfprune.recipe import AnyData, DataSection
 
 if TYPE_CHECKING:
@@ -56,24 +57,35 @@ def load_data(section: AnyData, seed: int) -> Data:
     return _LOADERS[section.source](section, seed)
 
 
-def from_arrays(x: Any, y: Any = None, section: DataSection | None = None, seed: int = 0) -> Data:
+def from_arrays(
+    x: Any, y: Any = None, section: DataSection | None = None, seed: int = 0, *, metadata: Any = None
+) -> Data:
     """Check and split data in hand.
 
     Args:
         x: inputs of shape (n, ...); int32 or int64 of shape (n, length) are token ids and stay integers, everything
             else becomes float32. Or, without `y`, a pair (x, y) or a dict of such pairs with ``train`` and optionally
             ``validation`` and ``test``; a part that is given is not split off. Unbatched finite datasets of
-            (x, label) may stand in place of the pairs.
+            (x, label) may stand in place of the pairs. A third item in any of them is metadata, in a dataset a dict
+            of scalars.
         y: class indices of shape (n,) or (n, 1), or one-hot rows of shape (n, classes).
-        section: shares, class names and `divide_by`; by default those of a recipe that says nothing.
+        section: shares, class names, `divide_by` and the names of metadata to keep; by default those of a recipe that
+            says nothing, which keeps all.
         seed: decides the splits.
+        metadata: beside `y`, columns that travel with the examples: arrays of shape (n,) by name, or a DataFrame.
 
     Raises:
-        DataError: one line with the part, example or label that is wrong.
+        DataError: one line with the part, example, label or column that is wrong.
 
     Example:
         >>> import numpy as np
         >>> from_arrays(np.zeros((20, 4)), np.arange(20) % 2).train.size
         14
+        >>> ages = np.arange(20)
+        >>> from_arrays(np.zeros((20, 4)), ages % 2, metadata={"age": ages}).test.metadata["age"].shape
+        (3,)
     """
-    return data_from_objects(x if y is None else (x, y), section or DataSection(), seed)
+    if metadata is not None and y is None:
+        raise DataError("metadata is given without y; give it beside y, or as the third item of (x, y, metadata)")
+    given = x if y is None else (x, y) if metadata is None else (x, y, metadata)
+    return data_from_objects(given, section or DataSection(), seed)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfprune.data.arrays import data_from_arrays
+from tfprune.data.metadata import Brought
 from tfprune.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -21,18 +26,28 @@ def load_npz(section: NpzData, seed: int) -> Data:
     Raises:
         DataError: the file is missing or corrupt, or an array is missing; names the nearest one.
     """
-    path = section.path
+    with archive_at(section.path) as archive:
+        parts = _read(archive, section)
+        brought = {part: _columns(archive, section, part) for part in parts}
+    return data_from_arrays(parts, section, seed, brought=brought)
+
+
+@contextmanager
+def archive_at(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """An open archive; whatever is wrong with it becomes one line.
+
+    Raises:
+        DataError: no such file, or not an archive of plain arrays.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: not a readable .npz archive, as numpy.savez writes it")
     try:
-        opened = np.load(path, allow_pickle=False)
-        with opened as archive:
-            parts = _read(archive, section)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a readable .npz archive of plain arrays: {error}") from error
-    return data_from_arrays(parts, section, seed)
 
 
 def _read(archive: np.lib.npyio.NpzFile, section: NpzData) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -42,7 +57,21 @@ def _read(archive: np.lib.npyio.NpzFile, section: NpzData) -> dict[str, tuple[np
         wanted["test"] = (x_test, y_test)
     for name in (name for pair in wanted.values() for name in pair):
         if name not in archive.files:
-            raise DataError(
-                f"{section.path}: no array {name!r}; it has {', '.join(archive.files)}{nearest(name, archive.files)}"
-            )
+            raise _missing(archive, section, name)
     return {part: (archive[x], archive[y]) for part, (x, y) in wanted.items()}
+
+
+def _columns(archive: np.lib.npyio.NpzFile, section: NpzData, part: str) -> Brought:
+    """The arrays of the archive that `metadata` names, of one part."""
+    ending = "_test" if part == "test" else ""
+    here = [name for name in section.metadata if name in archive.files]
+    for name in here:
+        if f"{name}{ending}" not in archive.files:
+            raise _missing(archive, section, f"{name}{ending}")
+    others = [name for name in archive.files if name not in (section.x, section.y) and not name.endswith("_test")]
+    return Brought({name: archive[f"{name}{ending}"] for name in here}, others)
+
+
+def _missing(archive: np.lib.npyio.NpzFile, section: NpzData, name: str) -> DataError:
+    files = archive.files
+    return DataError(f"{section.path}: no array {name!r}; it has {', '.join(files)}{nearest(name, files)}")

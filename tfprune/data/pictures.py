@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 from tfprune.backend import tf
 
@@ -38,3 +39,11 @@ def problem(content: bytes) -> str | None:
     if kind in ("JPEG", "MPO") and b"\xff\xd9" not in content:
         return "is a truncated JPEG"
     return None
+
+
+def width_and_height(path: Path) -> tuple[int, int]:
+    """The size in pixels of a picture that has no `problem`; no pixel is decoded."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return picture.size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,12 +18,20 @@ class Split(ABC):
     Attributes:
         name: ``train``, ``validation`` or ``test``.
         labels: int64 class indices, shape (size,), in that order.
+        metadata: columns by name, each of shape (size,) and in that order: float64, where a value that is missing is
+            NaN; bool; or str objects, where it is empty. Read-only; without columns where the source has none.
     """
 
-    def __init__(self, name: str, labels: np.ndarray) -> None:
+    metadata: Mapping[str, np.ndarray]
+
+    def __init__(self, name: str, labels: np.ndarray, metadata: Mapping[str, np.ndarray] | None = None) -> None:
         self.name = name
         self.labels = labels.astype(np.int64)
         self.labels.setflags(write=False)
+        columns = {key: values.view() for key, values in (metadata or {}).items()}
+        for values in columns.values():
+            values.setflags(write=False)
+        self.metadata = MappingProxyType(columns)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {self.size} examples>"
@@ -54,8 +64,16 @@ class ArraySplit(Split):
     `x` has shape (size, ...) and keeps its dtype; examples are cast (and divided by `divide_by`) batch by batch.
     """
 
-    def __init__(self, name: str, x: np.ndarray, labels: np.ndarray, *, divide_by: float = 1.0) -> None:
-        super().__init__(name, labels)
+    def __init__(
+        self,
+        name: str,
+        x: np.ndarray,
+        labels: np.ndarray,
+        *,
+        divide_by: float = 1.0,
+        metadata: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        super().__init__(name, labels, metadata)
         self._divide_by = divide_by
         self._is_tokens = is_tokens(x.dtype, x.ndim - 1) and divide_by == 1.0
         with tf.device("CPU"):
@@ -91,7 +109,7 @@ class Data:
         validation: what decisions are made with.
         test: for one look at the end.
         classes: names of the classes, by class index.
-        digest: hex, over the content of the source.
+        digest: hex, over the content of the source, metadata included.
         vocabulary: of a text source, by token id; None for others.
     """
 

@@ -1,9 +1,9 @@
-"""Data that does not fit in memory: only labels are kept, examples are read and decoded when asked for."""
+"""Data that does not fit in memory: labels and metadata are kept, examples are read and decoded when asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from tfprune.backend import tf
 from tfprune.data.arrays import check_finite
 from tfprune.data.assign import plan
+from tfprune.data.digests import with_columns
+from tfprune.data.metadata import Brought, Columns, gather, rows
 from tfprune.data.splits import Data, Split
 from tfprune.errors import DataError
 
@@ -28,12 +30,14 @@ class Stream:
             order drawn from it.
         decode: turns a record into x, inside a graph.
         window: examples to shuffle at a time; 0 where `records` draws a full permutation itself.
+        brought: metadata of the source itself.
     """
 
     labels: np.ndarray
     records: Callable[[np.random.Generator | None], tf.data.Dataset]
     decode: Callable[[Any], tf.Tensor]
     window: int = 0
+    brought: Brought = field(default_factory=Brought)
 
     def read(self, ordinals: np.ndarray, rng: np.random.Generator | None = None) -> tf.data.Dataset:
         """Return unbatched (x, y) of the examples at `ordinals`; in the fixed order unless `rng` draws another."""
@@ -54,8 +58,8 @@ class Stream:
 class StreamSplit(Split):
     """A split whose examples are read from a stream each time."""
 
-    def __init__(self, name: str, stream: Stream, ordinals: np.ndarray) -> None:
-        super().__init__(name, stream.labels[ordinals])
+    def __init__(self, name: str, stream: Stream, ordinals: np.ndarray, metadata: Columns | None = None) -> None:
+        super().__init__(name, stream.labels[ordinals], metadata)
         self._stream, self._ordinals = stream, ordinals
 
     def examples(self) -> tf.data.Dataset:
@@ -96,16 +100,22 @@ def data_from_streams(
 
     Args:
         parts: streams by part, as `plan` takes them.
-        section: shares and class names.
+        section: shares, class names and metadata.
         seed: decides the splits.
         names: class names that the source knows.
         digest: over the content of the source.
 
     Raises:
-        DataError: labels or parts that cannot be, or first examples that cannot be read.
+        DataError: labels or parts that cannot be, metadata that does not fit the examples, or first examples that
+            cannot be read.
     """
     classes, places = plan({part: stream.labels for part, stream in parts.items()}, section, seed, names)
-    splits = {name: StreamSplit(name, parts[place.part], place.ordinals) for name, place in places.items()}
+    brought = {part: stream.brought for part, stream in parts.items()}
+    columns = gather(section, {part: len(stream.labels) for part, stream in parts.items()}, brought)
+    splits = {
+        name: StreamSplit(name, parts[place.part], place.ordinals, rows(columns[place.part], place.ordinals))
+        for name, place in places.items()
+    }
     shapes = {name: split.examples().element_spec[0].shape for name, split in splits.items()}
     for name, split in splits.items():
         if shapes[name] != shapes["train"]:
@@ -113,7 +123,7 @@ def data_from_streams(
                 f"examples of the {name} part have shape {shapes[name]}, but those of train {shapes['train']}"
             )
         _try_first(split)
-    return Data(splits["train"], splits["validation"], splits["test"], classes, digest)
+    return Data(splits["train"], splits["validation"], splits["test"], classes, with_columns(digest, columns))
 
 
 def _try_first(split: Split, count: int = 32) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfprune.errors import RecipeError, nearest
-from tfprune.recipe.around import ExportSection, Hardest, Rarest, SliceSpec, TrackSection
+from tfprune.recipe.around import ExportSection, TrackSection
 from tfprune.recipe.base import Section, shown
 from tfprune.recipe.data import (
     DATA_SOURCES,
@@ -32,16 +32,39 @@ from tfprune.recipe.explain import explain
 from tfprune.recipe.masking import Importance, PruneSection, ScheduleSection, Scope, TargetSection
 from tfprune.recipe.model import ModelSection
 from tfprune.recipe.reading import NOT_YAML, override, read_yaml
+from tfprune.recipe.slices import (
+    AllOf,
+    AnyOf,
+    Column,
+    Corrupted,
+    Discover,
+    Exemplars,
+    Hardest,
+    Label,
+    ModelFiles,
+    NoneOf,
+    Rarest,
+    RarestCount,
+    SliceSection,
+    SliceSpec,
+    Where,
+)
 from tfprune.recipe.structured import StructuredSection, StructuredTarget, UnitImportance, UnitKind, UnitScope
 from tfprune.recipe.training import FinetuneSection, StopSection, TrainSection
 from tfprune.recipe.whole import Recipe
 
 __all__ = [
     "DATA_SOURCES",
+    "AllOf",
     "AnyData",
+    "AnyOf",
+    "Column",
+    "Corrupted",
     "CsvData",
     "DataSection",
     "DigitsData",
+    "Discover",
+    "Exemplars",
     "ExportSection",
     "FinetuneSection",
     "FunctionData",
@@ -49,14 +72,19 @@ __all__ = [
     "ImagesData",
     "Importance",
     "KerasData",
+    "Label",
+    "ModelFiles",
     "ModelSection",
+    "NoneOf",
     "NpzData",
     "PruneSection",
     "Rarest",
+    "RarestCount",
     "Recipe",
     "ScheduleSection",
     "Scope",
     "Section",
+    "SliceSection",
     "SliceSpec",
     "StopSection",
     "StructuredSection",
@@ -69,6 +97,7 @@ __all__ = [
     "UnitImportance",
     "UnitKind",
     "UnitScope",
+    "Where",
     "find",
     "load",
     "names",

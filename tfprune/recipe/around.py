@@ -1,28 +1,17 @@
-"""Slices, tracking and export."""
+"""Tracking and export."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tfprune.recipe.base import PositiveShare, Section
+from tfprune.recipe.base import Section
 
-
-class Rarest(Section):
-    """The classes with the fewest training examples: a share of all classes."""
-
-    rarest: PositiveShare
-
-
-class Hardest(Section):
-    """The share of examples that the dense model answers with the smallest margin."""
-
-    hardest: PositiveShare
-
-
-SliceSpec = Literal["classes"] | Rarest | Hardest
+RegistryName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/:]+$")]
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
 
 
 class TrackSection(Section):
@@ -32,11 +21,24 @@ class TrackSection(Section):
         uri: an MLflow tracking URI; by default MLFLOW_TRACKING_URI, or SQLite in ``mlruns/``.
         experiment: name of the MLflow experiment.
         models: log the model of each round that passed.
+        register_as: name of a model in MLflow's registry; the best round becomes its latest version where the target is
+            met within the gates, and nothing does where they fail.
+        alias: that this version bears then.
     """
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "tfprune"
     models: bool = True
+    register_as: RegistryName | None = None
+    alias: Alias = "champion"
+
+    @model_validator(mode="after")
+    def _can_register(self) -> Self:
+        if self.register_as is not None and not self.models:
+            raise ValueError("register_as needs the models on record, but models is false; leave one of them out")
+        if self.alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
+            raise ValueError(f"alias: MLflow keeps {self.alias!r} for itself; take another, e.g. champion")
+        return self
 
 
 class ExportSection(Section):

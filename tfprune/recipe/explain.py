@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -12,12 +12,14 @@ from tfprune.errors import nearest
 from tfprune.recipe.base import Section, shown
 from tfprune.recipe.data import DATA_SOURCES
 from tfprune.recipe.masking import Importance, PruneSection, Scope
+from tfprune.recipe.slices import SLICES, WORDS, ModelFiles
 from tfprune.recipe.structured import StructuredSection, UnitImportance
 from tfprune.recipe.whole import Recipe
 
 METHODS: dict[str, type[Section]] = {"masking": PruneSection, "structured": StructuredSection}
 _IMPORTANCES = {"masking": get_args(Importance), "structured": get_args(UnitImportance)}
-_SLICE_NAMES = ("classes", "rarest", "hardest")
+_TYPES = ("str", "int", "float", "bool", "callable")
+"""What pydantic calls the members of a union, besides names that no key could have."""
 
 
 def explain(error: ValidationError, content: dict[str, Any]) -> str:
@@ -28,7 +30,7 @@ def explain(error: ValidationError, content: dict[str, Any]) -> str:
     place = [str(part) for part in problem["loc"]]
     kind, given = problem["type"], problem["input"]
     if place[:1] == ["slices"] and len(place) > 1:
-        return _explain_slice(int(place[1]), content)
+        return explain_slice(problems)
     if place[:2] == ["finetune", "learning_rate"]:
         word = nearest(given, ["rewind"]) if isinstance(given, str) else ""
         return f"finetune.learning_rate: got {shown(given)}, expected rewind or a number greater than 0{word}"
@@ -121,14 +123,34 @@ def _explain_scope(places: Sequence[tuple[Any, ...]], section: str, given: Any) 
     return f"{section}.scope: got {shown(given)}, expected one of {', '.join(known)}, or sparsities by layer{close}"
 
 
-def _explain_slice(index: int, content: dict[str, Any]) -> str:
-    """What is wrong with one slice; pydantic would list a problem for each kind of slice."""
-    given = content["slices"][index]
-    name = str(next(iter(given), "") if isinstance(given, dict) else given)
-    return (
-        f"slices.{index}: got {shown(given)}, expected classes, rarest: SHARE or hardest: SHARE, a share in (0, 1]"
-        f"{'' if name in _SLICE_NAMES else nearest(name, _SLICE_NAMES)}"
-    )
+def explain_slice(problems: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with one slice, from the problems that pydantic has with it."""
+    # Of a value that may be one of several types, pydantic tries each; the one that went deepest was meant.
+    misspelt = next((each for each in problems if each["type"] == "extra_forbidden"), None)
+    problem = misspelt or max(problems, key=lambda each: len(each["loc"]))
+    place, kind, given = problem["loc"], problem["type"], shown(problem["input"])
+    kinds = [str(part) for at, part in enumerate(place) if at and isinstance(place[at - 1], int)]
+    # Pydantic names the kind of a slice besides its keys, and the members of a union besides their place.
+    keys = [part for at, part in enumerate(place) if not (at and isinstance(place[at - 1], int))]
+    named = [part for part in keys if isinstance(part, int) or (part.isidentifier() and part not in _TYPES)]
+    where = ".".join(map(str, named))
+    if kinds[-1] == "word":
+        name = next(iter(problem["input"]), "") if isinstance(problem["input"], dict) else problem["input"]
+        key = str(name).partition(":")[0].strip()
+        if isinstance(problem["input"], str) and key in SLICES:
+            return f"{where}: got {given}, expected a mapping: {{{key}: VALUE}} in YAML, {{{key!r}: VALUE}} in Python"
+        close = nearest(str(name), dict.fromkeys((*WORDS, *SLICES)))
+        return f"{where}: got {given}, expected {', '.join(WORDS)}, or a value for one of {', '.join(SLICES)}{close}"
+    if kind == "extra_forbidden":
+        section = ModelFiles if kinds[-1] == "pie" and named[-2:-1] == ["pie"] else SLICES[kinds[-1]]
+        known = sorted(section.model_fields)
+        return f"{where}: unknown key (value {given}); allowed: {', '.join(known)}{nearest(str(keys[-1]), known)}"
+    if kind == "value_error":
+        return f"{where}: {problem['ctx']['error']}"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: got {given}, expected package.module:function"
+    message = problem["msg"]
+    return f"{where}: got {given}, expected: {message[0].lower()}{message[1:]}"
 
 
 def _section(place: list[str], content: dict[str, Any]) -> type[BaseModel]:

@@ -185,11 +185,6 @@ class PruneSection(Section):
             if value > most + _ROUNDED:
                 raise ValueError(f"pattern {self.pattern} leads to {most:g} sparsity, but scope.{name} is {value:g}")
 
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out newer fields that hold their default, and the schedule where nothing follows it."""
-        fields = type(self).model_fields
-        unused = {key for key in self._newer if getattr(self, key) == fields[key].default}
-        if self.rewind_to_epoch is not None:
-            unused.add("schedule")
-        return {key: value for key, value in dump(self).items() if key not in unused}
+    def _unused(self) -> set[str]:
+        """Newer fields that hold their default, and the schedule where nothing follows it."""
+        return super()._unused() | ({"schedule"} if self.rewind_to_epoch is not None else set())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from tfprune.recipe.base import Count, NumberFrom0, Positive, Section, Share
+from tfprune.recipe.base import Confidence, Count, NumberFrom0, Positive, Section, Share
 
 
 class TrainSection(Section):
@@ -50,17 +50,22 @@ class StopSection(Section):
         max_relative_drop: the same as a share of the dense accuracy.
         max_slice_drop: accuracy that any slice may lose.
         slice_drops: limits for slices by name, in place of `max_slice_drop`.
-        min_slice_size: a slice with fewer examples is shown but fails nobody, unless `slice_drops` names it.
+        min_slice_size: a slice with fewer examples is shown but fails nobody.
+        confidence: a gate fails when the drop is over its limit with this confidence, e.g. 0.95, over all slices
+            together (Holm 1979); by default when it is over it in the examples at hand.
         min_step: give up when a retry would prune less than this share of what remains.
         max_rounds: rounds in all, failed ones included; by default twice `prune.rounds`.
         patience: give up after so many failed rounds in a row.
     """
 
+    _newer: ClassVar = frozenset(("confidence",))
+
     max_drop: Share | None = 0.02
     max_relative_drop: Share | None = None
-    max_slice_drop: Share | None = None
+    max_slice_drop: Share | None = 0.1
     slice_drops: dict[str, Share] = {}
     min_slice_size: Count = 20
+    confidence: Confidence | None = None
     min_step: Share = 0.05
     max_rounds: Count | None = None
     patience: Count = 4

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from tfprune.recipe.around import ExportSection, SliceSpec, TrackSection
+from tfprune.recipe.around import ExportSection, TrackSection
 from tfprune.recipe.base import NUMBER, Section
 from tfprune.recipe.data import AnyData
 from tfprune.recipe.masking import PruneSection, ScheduleSection
 from tfprune.recipe.model import ModelSection
+from tfprune.recipe.slices import SliceSpec
 from tfprune.recipe.structured import StructuredSection
 from tfprune.recipe.training import FinetuneSection, StopSection, TrainSection
 

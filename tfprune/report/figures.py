@@ -1,143 +1,23 @@
-"""Pictures, drawn from data that was computed before."""
+"""What all pictures share: their colours, and how they are kept. Each picture has a module of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+import io
 from pathlib import Path
-from typing import get_args
 
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure  # one door for all pictures, behind the choice of a backend
 
 from tfprune.errors import RecipeError
-from tfprune.masking.plan import round_schedule
-from tfprune.recipe import ScheduleSection, parse
 from tfprune.storage import replacing
 
-_ENDINGS = (".png", ".svg", ".pdf")
-_MOST_STEPS = 1_000_000
-_MOST_LABELS = 10
 # Told apart also by the colour-blind, and darker than the grid (Okabe & Ito 2008, without yellow).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+GREY = "0.45"
 
-Points = list[tuple[int, float]]
-
-
-def schedule_points(section: ScheduleSection, targets: Sequence[float], steps: int = 1000) -> Points:
-    """What the masks do over the rounds of a plan: (step of fine-tuning, sparsity from there on).
-
-    Args:
-        section: shapes each round.
-        targets: sparsity before the first round and after each.
-        steps: of fine-tuning in a round, from 1 to 1,000,000.
-
-    Returns:
-        The start, every update that changes anything, and the end.
-
-    Raises:
-        RecipeError: a number of steps out of its range.
-    """
-    if not 1 <= steps <= _MOST_STEPS:
-        raise RecipeError(f"steps a round must be from 1 to {_MOST_STEPS}, but got {steps}")
-    points = [(0, targets[0])]
-    for number, (initial, final) in enumerate(pairwise(targets)):
-        schedule = round_schedule(section, initial, final, steps)
-        for step in range(steps + 1):
-            if schedule.update_at(step) == step and schedule.sparsity(step) > points[-1][1]:
-                points.append((number * steps + step, schedule.sparsity(step)))
-    end = ((len(targets) - 1) * steps, points[-1][1])
-    return points if points[-1] == end else [*points, end]
-
-
-def phases_points(
-    phases: Sequence[tuple[str, ScheduleSection, Sequence[float]]], steps: int = 1000
-) -> dict[str, Points]:
-    """The same for phases that follow each other: each line begins where its phase does, and goes on to the end.
-
-    Args:
-        phases: label, schedule of a round, and targets, as for `schedule_points`; labels may repeat.
-        steps: of fine-tuning in a round, from 1 to 1,000,000.
-
-    Raises:
-        RecipeError: a number of steps out of its range.
-    """
-    found: dict[str, Points] = {}
-    end = steps * sum(len(targets) - 1 for _, _, targets in phases)
-    begin = 0
-    for number, (label, section, targets) in enumerate(phases, 1):
-        points = [(begin + step, share) for step, share in schedule_points(section, targets, steps)]
-        begin += steps * (len(targets) - 1)
-        key = label if label not in found else f"{label} ({number})"
-        found[key] = points if begin == end else [*points, (end, points[-1][1])]
-    return found
-
-
-def kinds_points(kinds: Sequence[str], final: float, steps: int = 1000, frequency: int = 100) -> dict[str, Points]:
-    """The same for kinds of schedule side by side, each over the whole of one round.
-
-    Args:
-        kinds: as a recipe names them; none stands for all.
-        final: sparsity at the end, in (0, 1).
-        steps: of fine-tuning, from 1 to 1,000,000.
-        frequency: steps between two updates, at least 1.
-
-    Raises:
-        RecipeError: an unknown kind, or a number out of its range.
-    """
-    found = {}
-    for kind in kinds or get_args(ScheduleSection.model_fields["kind"].annotation):
-        schedule = {"kind": kind, "end": 1.0, "frequency": frequency}
-        prune = {"rounds": 1, "target": {"sparsity": final}, "schedule": schedule}
-        recipe = parse({"name": "kinds", "prune": prune}, f"--kind {kind} --final {final} --frequency {frequency}")
-        found[kind] = schedule_points(recipe.masking.schedule, [0.0, final], steps)
-    return found
-
-
-def draw_schedules(
-    title: str, lines: Mapping[str, Points], rounds: int = 1, what: str = "sparsity of prunable weights"
-) -> Figure:
-    """Sparsity against steps of fine-tuning: a staircase a line, a legend for several, a hairline a round.
-
-    Args:
-        title: of the picture.
-        lines: points by label, all over the same steps.
-        rounds: how many equal rounds the steps are.
-        what: is drawn, a share.
-    """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for (label, points), colour in zip(lines.items(), _COLOURS * len(lines), strict=False):
-        axes.step(
-            [step for step, _ in points],
-            [100 * sparsity for _, sparsity in points],
-            where="post",
-            label=label,
-            color=colour,
-        )
-    end = max(points[-1][0] for points in lines.values())
-    axes.set(xlabel="fine-tuning step", ylabel=f"{what} (%)", ylim=(0, 100))
-    axes.margins(x=0.02)  # a jump on the first or the last step is not hidden by the frame
-    axes.set_title(title, loc="left", pad=24 if rounds > 1 else 12)
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if rounds > 1:
-        _mark_rounds(axes, end, rounds)
-    if len(lines) > 1:
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    return figure
-
-
-def _mark_rounds(axes, end: int, rounds: int) -> None:  # type: ignore[no-untyped-def]
-    """A hairline where each round begins, with its number above; not all are numbered where they are many."""
-    starts = [end * number / rounds for number in range(rounds)]
-    across = axes.get_xaxis_transform()
-    axes.vlines(starts, 0, 1, transform=across, color="0.6", linewidth=0.6, zorder=0)
-    for number in range(0, rounds, -(-rounds // _MOST_LABELS)):
-        axes.text(starts[number], 1.02, f"r{number + 1:02}", transform=across, color="0.4", fontsize="small")
+_ENDINGS = (".png", ".svg", ".pdf")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -151,3 +31,25 @@ def save_figure(figure: Figure, path: Path) -> None:
         raise RecipeError(f"{path}: the ending must be one of {', '.join(_ENDINGS)}, but is {path.suffix!r}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
+
+
+def figure_png(figure: Figure, dpi: int = 120) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
+def give_title(figure: Figure, title: str) -> None:
+    """A title over the whole figure, as text and not as mathematics, and no longer than the figure is wide."""
+    most = int(9.5 * figure.get_figwidth())
+    short = title if len(title) <= most else f"{title[: most - 1]}…"
+    figure.suptitle(short, x=0.01, ha="left", size=11, parse_math=False)
+
+
+def shortened(text: str, most: int) -> str:
+    """A label with its middle left out where it is longer than `most`: names differ at both ends."""
+    if len(text) <= most:
+        return text
+    head = most // 2
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"

@@ -19,7 +19,7 @@ class ProgressWatch(Watch):
         self._task = TaskID(0)
 
     def note(self, text: str) -> None:
-        self._console.print(text)
+        self._console.print(text, markup=False)
 
     def phase(self, title: str, steps: int, done: int = 0) -> None:
         if not self._console.is_terminal:
@@ -40,4 +40,4 @@ class ProgressWatch(Watch):
             self._progress = None
 
     def round(self, finished: Round) -> None:
-        self._console.print(round_sentence(finished))
+        self._console.print(round_sentence(finished), markup=False)  # names are users' own

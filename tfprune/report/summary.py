@@ -1,21 +1,23 @@
-"""Results as a sentence, as Markdown and as tables for the terminal."""
+"""Results as a sentence, and as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from tfprune.results import Measurement, Round, RunResult, SliceScore
-
-# Sparsity is of the prunable weights; beside it, of all.
-_MASKED = ("sparsity", "of all", "nonzero")
-_REBUILT = ("removed", "parameters", "MACs", "MB")
-_TEXT = ("round", "worst slice", "verdict")
+from tfprune.recipe import Recipe
+from tfprune.report.words import (
+    change_words,
+    drop_words,
+    interval_words,
+    p_words,
+    reasons_words,
+    score_words,
+    unit_of,
+)
+from tfprune.results import Evaluation, Measurement, Round, RunResult, SliceScore
 
 
 def outcome_sentence(result: RunResult, reason: str) -> str:
@@ -25,13 +27,13 @@ def outcome_sentence(result: RunResult, reason: str) -> str:
         return f"Target met: {reason}."
     if not best.number:
         return f"No round kept its promises, so the dense model is what is left: {reason}."
-    worst = result.test.worst
-    worst_words = f", worst slice {worst.name} {_signed_points(-(worst.drop or 0.0))}" if worst else ""
+    test, worst = result.test, result.test.worst
+    worst_words = f", worst slice {worst.name} {_change(worst)}" if worst and worst.drop is not None else ""
     return (
         f"{'Target met' if result.target_met else 'Target not met'} ({reason}): round {best.number} has "
-        f"{_smaller(best, dense)}; on the test split accuracy went from "
-        f"{result.test_dense.accuracy:.1%} to {result.test.accuracy:.1%} ({_signed_points(-(result.test.drop or 0.0))})"
-        f"{worst_words}."
+        f"{_smaller(best, dense)}; on the test split {test.measure} went from "
+        f"{score_words(result.test_dense.score, test.measure)} to {score_words(test.score, test.measure)} "
+        f"({_change(test.whole)}){worst_words}."
     )
 
 
@@ -49,13 +51,31 @@ def _smaller(best: Round, dense: Round) -> str:
     return ", and ".join(words)
 
 
+def asked_sentence(recipe: Recipe) -> str:
+    """What a recipe asks for and what it allows to be lost, in one sentence."""
+    goals = [
+        f"{'removal of units' if each.method == 'structured' else 'masking'} to {each.target.said} in "
+        f"{each.rounds} round{'s' * (each.rounds != 1)}"
+        for each in recipe.sections
+    ]
+    stop = recipe.stop
+    limits = [("the whole", stop.max_drop), ("any slice", stop.max_slice_drop)]
+    limits += [(f"slice {name}", limit) for name, limit in stop.slice_drops.items()]
+    gates = [f"{what} {100 * limit:.1f} points" for what, limit in limits if limit is not None]
+    if stop.max_relative_drop is not None:
+        gates.append(f"the whole {stop.max_relative_drop:.1%} of itself")
+    sure = "" if stop.confidence is None else f", judged with {stop.confidence:.0%} confidence"
+    allowed = f"may lose at most: {', '.join(gates)}{sure}" if gates else "may lose anything"
+    return f"Asked for: {', then '.join(goals)}; accuracy {allowed}."
+
+
 def round_sentence(finished: Round) -> str:
     """What a round came to, in one line."""
-    drop = finished.evaluation.drop
-    change = "" if drop is None else f" ({_signed_points(-drop)})"
-    verdict = "" if finished.verdict.passed else f"; failed: {'; '.join(finished.verdict.reasons)}"
-    accuracy = f"{finished.evaluation.accuracy:.1%}{change}"
-    return f"{finished.label}: {_how_far(finished)}, accuracy {accuracy}{verdict}"
+    whole = finished.evaluation.whole
+    change = "" if whole.drop is None else f" ({_change(whole)})"
+    verdict = "" if finished.verdict.passed else f"; failed: {reasons_words(finished.verdict.reasons)}"
+    score = f"{whole.measure} {score_words(whole.score, whole.measure)}{change}"
+    return f"{finished.label}: {_how_far(finished)}, {score}{verdict}"
 
 
 def _how_far(finished: Round) -> str:
@@ -65,53 +85,39 @@ def _how_far(finished: Round) -> str:
     return f"{units}, sparsity {finished.sparsity:.1%}" if finished.removed else f"sparsity {finished.sparsity:.1%}"
 
 
-def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str) -> str:
-    """A workflow as a short report, shown by MLflow as the description of its run."""
-    columns = _columns(rounds)
-    lines = [f"**{name}** {outcome}".strip(), "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(_row(each, columns))} |" for each in rounds]
-    return "\n".join(lines)
+def evaluation_sentence(evaluation: Evaluation) -> str:
+    """How a model does on a split, in one or two sentences: whole, worst slice, gap, calibration, churn."""
+    whole, worst, measure = evaluation.whole, evaluation.worst, evaluation.measure
+    unit = "" if measure == "error" else " points"
+    text = f"{measure} {score_words(whole.score, measure)} on {whole.support:,} examples"
+    if whole.interval is not None:
+        text += f" (95% interval {interval_words(whole.interval, measure)})"
+    if whole.drop is not None:
+        text += f", {drop_words(whole.drop, measure)}{unit} worse than the baseline{_evidence(whole)}"
+    if worst is not None:
+        text += f"; worst slice {worst.name}: {score_words(worst.score, measure)} on {worst.support:,} examples"
+        if worst.drop is not None:
+            text += f", {drop_words(worst.drop, measure)}{unit} worse{_evidence(worst)}"
+    if evaluation.gap is not None and len(evaluation.judged) > 1:
+        text += f"; between best and worst slice {drop_words(evaluation.gap, measure)}{unit}"
+    if whole.calibration_error is not None:
+        text += f"; calibration error {whole.calibration_error:.1%}"
+    if whole.churn is not None:
+        text += f"; {whole.churn:.1%} of the answers changed"
+    return f"{text}."
 
 
-def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
-    """The rounds of one workflow, one a line."""
-    table = Table(title=f"{name}, validation split", padding=0)  # or it is wider than a terminal
-    columns = _columns(rounds)
-    for column in columns:
-        table.add_column(column, justify="left" if column in _TEXT else "right")
-    for each in rounds:
-        style = "bold green" if each.number == best else ("" if each.verdict.passed else "red")
-        table.add_row(*_row(each, columns), style=style)
-    return table
-
-
-def slices_table(title: str, columns: Sequence[tuple[str, Sequence[SliceScore]]]) -> Table:
-    """Slices down, models across: accuracy, and the drop behind it."""
-    table = Table(title=title)
-    table.add_column("slice")
-    table.add_column("examples", justify="right")
-    for label, _ in columns:
-        table.add_column(label, justify="right")
-    names = list(dict.fromkeys(each.name for _, scores in columns for each in scores))
-    for name in names:
-        cells = [next((each for each in scores if each.name == name), None) for _, scores in columns]
-        support = next(str(each.support) for each in cells if each is not None)
-        table.add_row(name, support, *(_slice_cell(each) for each in cells))
-    return table
-
-
-def layers_table(measurement: Measurement) -> Table:
-    """Layers of a model: what they hold, what they cost, what can be pruned and why the rest cannot."""
-    table = Table(caption="layers without weights and without multiplications are left out", padding=0)
-    for column in ("layer", "kind", "output", "parameters", "MACs"):
-        table.add_column(column, justify="left" if column in ("layer", "kind") else "right", overflow="fold")
-    table.add_column("pruned, or why not", ratio=1, overflow="fold")
-    for each in measurement.layers:
-        if each.parameters or each.macs:
-            shape = "x".join("?" if size is None else str(size) for size in each.output_shape)
-            state = f"{each.zeros / each.prunable:.1%}" if each.prunable else each.reason
-            table.add_row(each.name, each.kind, shape, f"{each.parameters:,}", f"{each.macs:,}", state)
-    return table
+def _evidence(score: SliceScore) -> str:
+    """How far a drop can be trusted, in brackets: interval, counts, p."""
+    words = []
+    if score.drop_interval is not None:
+        words.append(f"95% interval {interval_words(score.drop_interval, score.measure)}")
+    if score.lost is not None and score.gained is not None:
+        words.append(f"{score.lost:,} lost and {score.gained:,} gained")
+    p_value = score.p_value if score.p_adjusted is None else score.p_adjusted
+    if p_value is not None:
+        words.append(f"p {p_words(p_value)}" if p_words(p_value).startswith("<") else f"p = {p_words(p_value)}")
+    return f" ({'; '.join(words)})" if words else ""
 
 
 def measurement_sentence(measurement: Measurement) -> str:
@@ -141,44 +147,6 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _columns(rounds: Sequence[Round]) -> tuple[str, ...]:
-    """What is worth a column: zeros where there are masks, sizes where the model is rebuilt."""
-    methods = {each.method for each in rounds}
-    zeros = _MASKED if methods == {"masking"} else ("sparsity",) if "masking" in methods else ()
-    sizes = _REBUILT if "structured" in methods else ()
-    return ("round", *sizes, *zeros, "accuracy", "change", "worst slice", "verdict")
-
-
-def _row(each: Round, columns: Sequence[str]) -> list[str]:
-    worst, weight = each.evaluation.worst, each.measurement
-    cells = {
-        "round": each.label,
-        "removed": f"{each.removed:.1%}",
-        "parameters": f"{weight.parameters:,}",
-        "MACs": f"{weight.macs:,}",
-        "MB": f"{weight.bytes / 1e6:.3f}",
-        "sparsity": f"{each.sparsity:.1%}",
-        "of all": f"{weight.overall_sparsity:.1%}",
-        "nonzero": f"{weight.nonzero:,}",
-        "accuracy": f"{each.evaluation.accuracy:.1%}",
-        "change": "" if each.evaluation.drop is None else _signed(-each.evaluation.drop),
-        "worst slice": f"{worst.name} {_signed(-worst.drop)}" if worst and worst.drop is not None else "",
-        "verdict": "; ".join(each.verdict.reasons) or "passed",
-    }
-    return [cells[column] for column in columns]
-
-
-def _slice_cell(score: SliceScore | None) -> str:
-    if score is None:
-        return ""
-    return f"{score.accuracy:.1%}" if score.drop is None else f"{score.accuracy:.1%} ({_signed(-score.drop)})"
-
-
-def _signed_points(fraction: float) -> str:
-    return f"{_signed(fraction)} points"
-
-
-def _signed(fraction: float) -> str:
-    """A change in percentage points; what rounds to nothing has no sign."""
-    text = f"{100 * fraction:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
+def _change(score: SliceScore) -> str:
+    """``-1.0 points``, or the signed change of an error."""
+    return f"{change_words(score.drop or 0.0, score.measure)} {unit_of(score.measure)}".strip()

@@ -12,8 +12,10 @@ from tfprune.masking.masked import masked_layers
 from tfprune.masking.update import MaskUpdate
 from tfprune.recipe import TrackSection
 from tfprune.results import Evaluation
-from tfprune.slices.define import parse_slices
-from tfprune.slices.evaluate import answer, as_batches, score, slices_among
+from tfprune.slices.answers import Question
+from tfprune.slices.evaluate import as_batches, examine
+from tfprune.slices.exam import Examination
+from tfprune.slices.tasks import check_task
 from tfprune.tracking.metrics import evaluation_metrics
 from tfprune.tracking.store import Tracker
 
@@ -23,6 +25,11 @@ def callbacks(
     *,
     validation: Any = None,
     slices: Sequence[Any] = (),
+    metadata: Any = None,
+    classes: Sequence[str] = (),
+    task: str | None = None,
+    output: str | None = None,
+    min_support: int = 20,
     track: bool | str | TrackSection | None = None,
 ) -> list[keras.callbacks.Callback]:
     """Return the callbacks for `model.fit` on a wrapped model; others may stand anywhere in the list.
@@ -31,7 +38,12 @@ def callbacks(
         model: made by `tfprune.wrap`.
         validation: arrays ``(x, y)`` or a batched tf.data.Dataset that repeats in the same order; evaluated
             whole and by slice after each epoch, against the model as it is when training begins.
-        slices: ``"classes"``, ``{"rarest": share}``, ``{"hardest": share}``; rare is judged on `validation`.
+        slices: as `tfprune.evaluate` takes them; rare is judged on `validation`.
+        metadata: columns of `validation` by name, for slices by column.
+        classes: names of the classes.
+        task: see `tfprune.evaluate`.
+        output: name of one of several outputs, which is looked at.
+        min_support: slices with fewer examples are shown, but are nobody's worst.
         track: True records each epoch in MLflow (in the active run where there is one); a string is a
             tracking URI, a `TrackSection` names the experiment as well.
 
@@ -54,13 +66,23 @@ def callbacks(
     """
     if not masked_layers(model):
         raise ModelError(f"model {model.name!r} carries no masks; wrap it first: tfprune.wrap(model, schedule)")
-    specs = parse_slices(slices)
-    if validation is None and (specs or track):
+    if validation is None and (slices or track):
         raise SliceError("slices and track need validation data: callbacks(model, validation=(x, y), ...)")
     keep_masks_in_fit(model)  # a model read from a file has a plain fit
     found: list[keras.callbacks.Callback] = [MaskUpdate()]
     if validation is not None:
-        found.append(SliceReport(validation, specs, _tracker(track)))
+        question = Question(check_task(task), output)
+        batches = as_batches(validation)
+        exam = examine(
+            batches,
+            slices,
+            split="validation",
+            metadata=metadata,
+            question=question,
+            classes=classes,
+            min_support=min_support,
+        )
+        found.append(SliceReport(exam, _tracker(track)))
     return found
 
 
@@ -74,18 +96,17 @@ class SliceReport(keras.callbacks.Callback):
 
     comes_first = True
 
-    def __init__(self, validation: Any, specs: Sequence[Any], tracker: Tracker | None) -> None:
+    def __init__(self, exam: Examination, tracker: Tracker | None) -> None:
         super().__init__()
-        self._batches = as_batches(validation)
-        self._specs = specs
+        self._exam = exam
         self._tracker = tracker
         self.baseline: Evaluation | None = None
         self.evaluations: list[Evaluation] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._before = answer(self.model, self._batches)
-        self._slices = slices_among(self._specs, self._before, "validation")
-        self.baseline = score(self._before, self._slices)
+        before = self._exam.sit(self.model)
+        self._exam.compare_with(before)
+        self.baseline = self._exam.evaluate(before)
         if self._tracker is not None:
             schedule = masked_layers(self.model)[0].schedule
             self._tracker.begin_fit(self.model.name, {f"schedule.{k}": v for k, v in schedule.get_config().items()})
@@ -93,7 +114,7 @@ class SliceReport(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs if logs is not None else {}
-        evaluation = score(answer(self.model, self._batches), self._slices, self._before)
+        evaluation = self._exam.evaluate(self._exam.sit(self.model))
         self.evaluations.append(evaluation)
         worst = evaluation.worst
         if worst is not None and worst.drop is not None:

@@ -218,7 +218,11 @@ def unfinished(name: str | None = None) -> Path:
             known = ", ".join(sorted(folder.name for folder in folders)) or "none"
             raise RecipeError(f"workflow {name!r}: not in {room}; there: {known}{nearest(name, known.split(', '))}")
         return room / name
-    waiting = [folder for folder in folders if not (_read_ledger(folder).outcome or _is_held(folder))]
+    waiting = []
+    for folder in folders:
+        with suppress(RecipeError):  # an older one
+            if not (_read_ledger(folder).outcome or _is_held(folder)):
+                waiting.append(folder)
     if not waiting:
         raise RecipeError(f"nothing to resume: no unfinished workflow in {room}; start one with tfprune run RECIPE")
     return max(waiting, key=lambda folder: (folder / "ledger.json").stat().st_mtime)
@@ -280,9 +284,20 @@ def _is_held(folder: Path) -> bool:
 def _read_ledger(folder: Path) -> Ledger:
     path = folder / "ledger.json"
     try:
-        return _LEDGER.validate_json(path.read_bytes())
+        content = path.read_bytes()
+        return _LEDGER.validate_json(content)
     except (OSError, ValidationError) as error:
+        if isinstance(error, ValidationError) and _is_older(content):
+            raise RecipeError(f"workflow {folder.name!r} was begun by an older tfprune; run the recipe anew") from error
         raise StorageError(f"{path}: {_UNREADABLE.format(folder=folder)}") from error
+
+
+def _is_older(content: bytes) -> bool:
+    """Whether a ledger is of before evaluations held the whole as a score."""
+    try:
+        return any("whole" not in each["evaluation"] for each in json.loads(content)["rounds"])
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

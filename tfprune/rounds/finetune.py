@@ -17,7 +17,7 @@ from tfprune.errors import DataError, Interrupted, TrainingError
 from tfprune.recipe import Recipe, TrainSection
 from tfprune.report.watch import Watch
 from tfprune.results import History
-from tfprune.slices.evaluate import looks_like_probabilities
+from tfprune.slices.tasks import looks_like_probabilities
 
 _OPTIMIZERS: dict[str, Callable[[float], Any]] = {
     "adam": keras.optimizers.Adam,

@@ -6,28 +6,30 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-
-import numpy as np
+from pathlib import Path
 
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
-from tfprune.data.splits import Data, Split
+from tfprune.data.splits import Data
 from tfprune.errors import SurgeryError, TrainingError, warn
 from tfprune.masking.selection import Selection
 from tfprune.models.clone import with_precision
 from tfprune.models.files import save
 from tfprune.recipe import Recipe
-from tfprune.report.summary import outcome_sentence, workflow_markdown
+from tfprune.report.markdown import workflow_markdown
+from tfprune.report.summary import asked_sentence, outcome_sentence
 from tfprune.report.watch import Watch
-from tfprune.results import Evaluation, History, Round, RunResult, Verdict
+from tfprune.results import History, Round, RunResult, Verdict, best_round
 from tfprune.rounds.checkpoint import Begun, Ledger, Workflow
 from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate, learning_rate, sample_of, train
 from tfprune.rounds.masked import MaskedRounds
 from tfprune.rounds.method import Method, Phase
+from tfprune.rounds.pictures import newly_wrong, workflow_figures
 from tfprune.rounds.rebuilt import RebuiltRounds, amount_of
-from tfprune.rounds.stop import Halt, Step, best_round, halt_of, judge, next_step
-from tfprune.slices.define import Slice, define_slices
-from tfprune.slices.evaluate import Answers, answer, score
+from tfprune.rounds.stop import Halt, Step, halt_of, judge, next_step
+from tfprune.slices.exam import Examination
+from tfprune.slices.records import examples_pieces, write_examples
+from tfprune.slices.score import Sitting
 from tfprune.tracking.store import Tracker
 
 
@@ -39,6 +41,8 @@ class Loop:
         recipe: what to do.
         selections: for each of its phases, which weights fall; None where units do.
         data: of the workflow.
+        validation: slices of the split that decides.
+        test: slices of the split that is looked at once.
         workflow: what is kept of it.
         tracker: what is recorded of it.
         watch: hears of progress.
@@ -48,6 +52,8 @@ class Loop:
     recipe: Recipe
     selections: Sequence[Selection | None]
     data: Data
+    validation: Examination
+    test: Examination
     workflow: Workflow
     tracker: Tracker
     watch: Watch
@@ -57,16 +63,16 @@ class Loop:
         """Go from wherever an earlier process stopped to the end."""
         dense = with_precision(dense, self.recipe.precision)
         history = self._reach_dense(dense, trained)
-        baseline = self._answers(dense, self.data.validation)
-        slices = slices_of(self.data.validation, self.recipe, self.data, baseline.margin)
+        baseline = self.validation.sit(dense)
+        self.validation.compare_with(baseline)
         model, best, halts = dense, 0, []
         for number in range(len(self.recipe.phases)):
             method = self._method(number, best, model)
             if not self.ledger.rounds:
-                self._settle(method, Step(0, 0.0, 0.0), dense, score(baseline, slices), Verdict(True), history)
+                self._settle(method, Step(0, 0.0, 0.0), dense, baseline, history)
             if not number:
                 self._note_if_untrained()
-            halts.append(self._run_phase(method, baseline, slices))
+            halts.append(self._run_phase(method))
             best = best_round(method.rounds()).number  # of this phase: an earlier process may have been in the next
             model = method.plain(method.finished(best))
         return self._finish(_together(halts, self.recipe), dense, self._in_float32(model))
@@ -90,7 +96,7 @@ class Loop:
             return RebuiltRounds(phase, model, begun.amount)
         return MaskedRounds(phase, model, selection)
 
-    def _run_phase(self, method: Method, baseline: Answers, slices: tuple[Slice, ...]) -> Halt:
+    def _run_phase(self, method: Method) -> Halt:
         """Try rounds until the target of a phase is met or a gate fails for good."""
         begun = self.ledger.phases[method.phase.number]
         if begun.halt is not None:
@@ -98,7 +104,7 @@ class Loop:
         step = next_step(method.rounds(), method.recipe, method.goal)
         while isinstance(step, Step):
             try:
-                self._round(method, step, baseline, slices)
+                self._round(method, step)
             except (TrainingError, SurgeryError) as error:  # the same again each time: what passed before is the result
                 self.workflow.drop_plan(len(self.ledger.rounds))
                 step = halt_of(error, step, method.rounds(), method.goal)
@@ -109,16 +115,14 @@ class Loop:
             self.workflow.keep()
         return step
 
-    def _round(self, method: Method, step: Step, baseline: Answers, slices: tuple[Slice, ...]) -> None:
+    def _round(self, method: Method, step: Step) -> None:
         number, epochs = len(self.ledger.rounds), self.recipe.finetune_epochs
         model = method.start(step, number)
         history: History = []
         if epochs:
             rate, seed = finetune_rate(self.recipe), self.recipe.seed + 1_000 * number
             history = self._train(model, Stretch(f"r{number:02d}", epochs, rate, seed), method)
-        evaluation = score(self._answers(model, self.data.validation), slices, baseline)
-        verdict = judge(evaluation, self.ledger.rounds[0].evaluation, self.recipe.stop)
-        self._settle(method, step, model, evaluation, verdict, history)
+        self._settle(method, step, model, self.validation.sit(model), history)
 
     # --- stretches of training
 
@@ -166,17 +170,11 @@ class Loop:
 
     # --- results
 
-    def _settle(
-        self,
-        method: Method,
-        step: Step,
-        trained: keras.Model,
-        evaluation: Evaluation,
-        verdict: Verdict,
-        history: History,
-    ) -> None:
-        """Keep a round. The ledger comes last: until it speaks of a round, all of this is done again."""
+    def _settle(self, method: Method, step: Step, trained: keras.Model, answers: Sitting, history: History) -> None:
+        """Judge and keep a round. The ledger comes last: until it speaks of a round, all of this is done again."""
         number = len(self.ledger.rounds)
+        evaluation = self.validation.evaluate(answers)
+        verdict = judge(evaluation, self.ledger.rounds[0].evaluation, self.recipe.stop) if number else Verdict(True)
         plain = self._in_float32(method.plain(trained if number else method.begun))
         # Of the plain model: masked weights may be -0.0, which is zero but compresses worse.
         measurement = replace(measure(plain), layers=())
@@ -203,26 +201,36 @@ class Loop:
         self.workflow.keep_round(finished.number, trained)
         self.tracker.open_round(finished.label)
         self.tracker.record_epochs(finished.label, finished.history)
-        note = workflow_markdown(self.ledger.name, rounds, "")
-        example = sample_of(self.data.validation, 1)
-        self.tracker.record_round(rounds, plain if verdict.passed else None, example, note)
+        example, kept = sample_of(self.data.validation, 1), self._keep_answers(number, answers)
+        self.tracker.record_round(rounds, plain if verdict.passed else None, example, self._note(rounds), kept)
+        gallery = newly_wrong(self.validation, answers)
+        if gallery is not None:
+            self.tracker.record_figures(finished.label, {"newly_wrong": gallery})
         self.ledger.rounds = rounds
         self.workflow.keep()
         self.watch.round(finished)
 
+    def _keep_answers(self, number: int, answers: Sitting) -> Path:
+        """Write what was answered to each example."""
+        exam = self.validation
+        before = exam.dense if number else None
+        pieces = examples_pieces(answers, before, exam.slices(answers), self.data.classes)
+        path = self.workflow.folder / f"round-{number:02d}.examples.parquet"
+        write_examples(pieces, path)
+        return path
+
     def _finish(self, halt: Halt, dense: keras.Model, plain: keras.Model) -> RunResult:
         best = best_round(self.ledger.rounds)
-        test = self.data.test
-        before, after = self._answers(self._in_float32(dense), test), self._answers(plain, test)
-        slices = slices_of(test, self.recipe, self.data, before.margin)
+        before = self.test.sit(self._in_float32(dense))
+        self.test.compare_with(before)
         result = RunResult(
             workflow=self.ledger.name,
             outcome="",
             target_met=halt.target_met,
             rounds=self.ledger.rounds,
             best=best.number,
-            test_dense=score(before, slices),
-            test=score(after, slices, before),
+            test_dense=self.test.evaluate(before),
+            test=self.test.evaluate(self.test.sit(plain)),
             directory=self.workflow.folder,
             tracking_uri=self.tracker.uri,
             model=plain,
@@ -232,7 +240,12 @@ class Loop:
         save(plain, self.workflow.folder / "model.keras")
         if self.recipe.export is not None and (best.number or halt.target_met):
             save(plain, self.recipe.export.path)
-        self.tracker.finish(result, workflow_markdown(result.workflow, result.rounds, result.outcome))
+        figures = workflow_figures(result.workflow, result.rounds, self.recipe, dense, plain)
+        version = self.tracker.finish(result, self._note(result.rounds, result.outcome), figures)
+        if version is not None:
+            self.watch.note(
+                f"registered as {self.recipe.track.register_as} version {version}, {self.recipe.track.alias}"
+            )
         self.tracker.leave_open("FAILED")  # a round whose training came to nothing
         self.ledger.outcome = result.outcome
         self.workflow.keep()
@@ -243,8 +256,8 @@ class Loop:
     def _in_float32(self, model: keras.Model) -> keras.Model:
         return model if self.recipe.precision == "float32" else with_precision(model, "float32")
 
-    def _answers(self, model: keras.Model, split: Split) -> Answers:
-        return answer(model, split.batches(max(256, self.recipe.train.batch_size)))
+    def _note(self, rounds: Sequence[Round], outcome: str = "") -> str:
+        return workflow_markdown(self.ledger.name, rounds, outcome, asked=asked_sentence(self.recipe))
 
     def _note_if_untrained(self) -> None:
         if self.ledger.rounds[0].evaluation.accuracy <= 1.2 / len(self.data.classes):
@@ -268,25 +281,3 @@ def _together(halts: Sequence[Halt], recipe: Recipe) -> Halt:
         return halts[0]
     reasons = [f"{section.method}: {halt.reason}" for section, halt in zip(recipe.sections, halts, strict=True)]
     return Halt(all(halt.target_met for halt in halts), "; ".join(reasons))
-
-
-def slices_of(split: Split, recipe: Recipe, data: Data, margins: np.ndarray) -> tuple[Slice, ...]:
-    """The slices of a recipe on one split.
-
-    Args:
-        split: the validation or the test split.
-        recipe: names the slices.
-        data: its training part says which classes are rare.
-        margins: float (split.size,), the dense model's.
-
-    Raises:
-        SliceError: a slice without an example.
-    """
-    return define_slices(
-        recipe.slices,
-        classes=data.classes,
-        labels=split.labels,
-        train_labels=data.train.labels,
-        margins=margins,
-        split=split.name,
-    )

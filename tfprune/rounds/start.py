@@ -15,7 +15,7 @@ from tfprune.backend import keras, make_deterministic, tf
 from tfprune.data.augment import augment
 from tfprune.data.load import from_arrays, load_data
 from tfprune.data.splits import Data
-from tfprune.errors import DataError, Interrupted, RecipeError, SliceError, nearest
+from tfprune.errors import DataError, Interrupted, RecipeError
 from tfprune.importing import one_line
 from tfprune.masking.selection import Selection
 from tfprune.models.checks import check_fits
@@ -25,12 +25,13 @@ from tfprune.recipe import Recipe, StructuredSection, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
 from tfprune.rounds.checkpoint import open_workflow
+from tfprune.rounds.examine import check_slices, examination
 from tfprune.rounds.finetune import now
 from tfprune.rounds.goal import check_goal, selection_of
 from tfprune.rounds.interrupt import stop_on_interrupt
-from tfprune.rounds.loop import Loop, slices_of
+from tfprune.rounds.loop import Loop
 from tfprune.rounds.rebuilt import check_structured
-from tfprune.slices.define import slice_names
+from tfprune.tracking.metrics import renamed
 from tfprune.tracking.store import Tracker
 
 
@@ -81,7 +82,10 @@ def execute(
     parts = _data(recipe, data)
     dense = _model(recipe, model, parts)
     trained = recipe.model.is_trained if model is None and recipe.model else True
+    validation, test = (examination(split, recipe, parts) for split in (parts.validation, parts.test))
     selections = _check_before_training(recipe, dense, parts, trained)
+    for name, recorded in renamed(check_slices(recipe, validation, test)).items():
+        watch.note(f"slice {name!r} is recorded as {recorded!r}, for MLflow does not take its name")
     # What was handed in is not what the recipe names, and is not recorded as that.
     given = {"model": model, "data": data}
     recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
@@ -94,7 +98,8 @@ def execute(
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
         try:
             tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
-            return Loop(recipe, selections, parts, workflow, tracker, watch, stop_asked).run(dense, trained)
+            loop = Loop(recipe, selections, parts, validation, test, workflow, tracker, watch, stop_asked)
+            return loop.run(dense, trained)
         except tf.errors.OpError as error:
             tracker.leave_open("FAILED")
             reason = one_line(error).split(" [[")[0]
@@ -132,21 +137,13 @@ def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model
 
 
 def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, trained: bool) -> list[Selection | None]:
-    """Refuse what would fail later: layers, scores, export path, augmentation, slices; return a selection a phase."""
+    """Refuse what would fail later: layers, scores, export path, augmentation; return a selection a phase."""
     if trained and recipe.rewind_to_epoch is not None:
         raise RecipeError("prune.rewind_to_epoch needs dense training, but the model that was given is trained already")
     selections = [_check_phase(phase, model) for phase in recipe.phases]
     if recipe.export is not None:
         check_writable(recipe.export.path)
     augment(data.train.batches(1), recipe.train.augment, seed=0, epoch=0)
-    known = slice_names(recipe.slices, data.classes)
-    for name in recipe.stop.slice_drops:
-        if name not in known:
-            raise SliceError(
-                f"stop.slice_drops: no slice is named {name!r}; there are {', '.join(known)}{nearest(name, known)}"
-            )
-    for split in (data.validation, data.test):
-        slices_of(split, recipe, data, np.zeros(split.size, np.float32))
     return selections
 
 

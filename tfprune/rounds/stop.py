@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from tfprune.errors import SurgeryError, TfpruneError
 from tfprune.recipe import Recipe, StopSection, StructuredSection
-from tfprune.results import Evaluation, Round, Verdict
+from tfprune.results import Evaluation, Round, SliceScore, Verdict, best_round
 from tfprune.rounds.target import Goal, goal_of
+from tfprune.slices.statistics import drop_p_value, holm, mean_p_value
 
 # Drops are quotients of counts; this much is rounding, not accuracy.
 _ROUNDING = 1e-9
@@ -49,21 +50,71 @@ class NoWholeUnit(SurgeryError):
 
 
 def judge(evaluation: Evaluation, dense: Evaluation, stop: StopSection) -> Verdict:
-    """Hold an evaluation against the gates of a recipe."""
+    """Hold an evaluation against the gates of a recipe.
+
+    A gate fails when the drop is over its limit in the examples at hand; with `stop.confidence`, when it is over it
+    with that confidence, which slices have to reach together (Holm 1979). Slices with too few examples gate nothing.
+    """
     reasons = []
-    drop = evaluation.drop or 0.0
-    if stop.max_drop is not None and drop > stop.max_drop + _ROUNDING:
-        reasons.append(f"accuracy fell by {_points(drop)} (at most {_points(stop.max_drop)})")
-    if stop.max_relative_drop is not None and drop > stop.max_relative_drop * dense.accuracy + _ROUNDING:
-        reasons.append(f"accuracy fell by {drop / dense.accuracy:.1%} of itself (at most {stop.max_relative_drop:.1%})")
-    for each in evaluation.slices:
-        limit = stop.slice_drops.get(each.name)
-        if limit is None and each.support >= stop.min_slice_size:
-            limit = stop.max_slice_drop
-        if limit is not None and (each.drop or 0.0) > limit + _ROUNDING:
-            fell = f"{_points(each.drop or 0.0)} on {each.support} examples"
-            reasons.append(f"slice {each.name} fell by {fell} (at most {_points(limit)})")
+    whole = evaluation.whole
+    if stop.max_drop is not None and (p := _over(whole, stop.max_drop, stop)) is not None:
+        reasons.append(f"{_whole(whole)} {_fell(whole, stop.max_drop, stop, p)}")
+    if stop.max_relative_drop is not None:
+        limit = stop.max_relative_drop * dense.score
+        if (p := _over(whole, limit, stop)) is not None:
+            share = f"{(whole.drop or 0.0) / dense.score:.1%} of itself (at most {stop.max_relative_drop:.1%})"
+            reasons.append(f"{_whole(whole)} {share}, {_fell(whole, limit, stop, p)}")
+    limits = [(each, _limit_of(each, stop)) for each in evaluation.slices]
+    gated = [(each, limit) for each, limit in limits if limit is not None and each.support >= stop.min_slice_size]
+    adjusted = holm([_p_value(each, limit) for each, limit in gated])
+    for (each, limit), p_value in zip(gated, adjusted, strict=True):
+        if _over(each, limit, stop, p_value) is not None:
+            verb = "fell by" if each.measure == "accuracy" else "has an error higher by"
+            reasons.append(f"slice {each.name} {verb} {_fell(each, limit, stop, p_value)}")
     return Verdict(not reasons, tuple(reasons))
+
+
+def _limit_of(score: SliceScore, stop: StopSection) -> float | None:
+    """The limit of a slice; one whose examples its own answers have chosen has none unless it is named."""
+    return stop.slice_drops.get(score.name, None if score.selected else stop.max_slice_drop)
+
+
+def _p_value(score: SliceScore, limit: float) -> float:
+    """How likely a drop like this is where the true one is no more than the limit."""
+    if score.lost is None or score.gained is None:
+        drop = score.drop or 0.0
+        return mean_p_value(drop, score.drop_interval or (drop, drop), score.support, limit)
+    return drop_p_value(score.lost, score.gained, score.support, limit)
+
+
+def _over(score: SliceScore, limit: float, stop: StopSection, p_value: float | None = None) -> float | None:
+    """The p-value where a drop is over its limit, None where it is not."""
+    p_value = _p_value(score, limit) if p_value is None else p_value
+    is_over = (score.drop or 0.0) > limit + _ROUNDING
+    is_sure = stop.confidence is None or p_value < 1 - stop.confidence
+    return p_value if is_over and is_sure else None
+
+
+def _fell(score: SliceScore, limit: float, stop: StopSection, p_value: float) -> str:
+    """By how much, on how many examples, between which ends, and against which limit."""
+    low, high = score.drop_interval or (None, None)
+    between = ""
+    if low is not None and high is not None:
+        is_share = score.measure == "accuracy"
+        ends = f"{100 * low:.1f} to {100 * high:.1f}" if is_share else f"{low:.4g} to {high:.4g}"
+        between = f"95% interval {ends}; "
+    sure = "" if stop.confidence is None else f", over it with {stop.confidence:.0%} confidence, p = {p_value:.2g}"
+    fell = f"{_amount(score.drop or 0.0, score)} on {score.support} examples"
+    return f"{fell} ({between}at most {_amount(limit, score)}{sure})"
+
+
+def _whole(score: SliceScore) -> str:
+    return "accuracy fell by" if score.measure == "accuracy" else "the error rose by"
+
+
+def _amount(drop: float, score: SliceScore) -> str:
+    """A drop in points, or of an error in its unit."""
+    return _points(drop) if score.measure == "accuracy" else f"{drop:.4g}"
 
 
 def next_step(rounds: Sequence[Round], recipe: Recipe, goal: Goal | None = None) -> Step | Halt:
@@ -158,19 +209,6 @@ def planned_targets(recipe: Recipe) -> list[float]:
     """
     left, rounds = 1 - goal_of(recipe).final, recipe.sections[0].rounds
     return [1 - left ** (number / rounds) for number in range(rounds + 1)]
-
-
-def best_round(rounds: Sequence[Round]) -> Round:
-    """The furthest round that passed; the dense model passes by definition.
-
-    A later phase starts at the best round of the one before, so whatever passed in it is further.
-    """
-    passed = [each for each in rounds if each.verdict.passed]
-    return max(passed, key=lambda each: (each.phase, _reach(each), each.target, -each.number))
-
-
-def _reach(finished: Round) -> float:
-    return finished.sparsity if finished.method == "masking" else (finished.reached or 0.0)
 
 
 def _failures_in_a_row(rounds: Sequence[Round]) -> int:

@@ -1,143 +1,70 @@
-"""One pass over a split answers for every slice."""
+"""The way in from Python: a model, its data, its slices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from tfprune.backend import keras, tf
+from tfprune.data.columns import typed
 from tfprune.errors import DataError, ModelError
-from tfprune.recipe import SliceSpec
-from tfprune.results import Evaluation, SliceScore
-from tfprune.slices.define import Slice, define_slices, parse_slices
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model answered, one entry an example.
-
-    Attributes:
-        labels: int64 (n,).
-        correct: bool (n,).
-        margin: float32 (n,), probability of the true class minus the highest other one, in [-1, 1].
-        loss: float32 (n,), cross-entropy in nats.
-    """
-
-    labels: np.ndarray
-    correct: np.ndarray
-    margin: np.ndarray
-    loss: np.ndarray
-
-
-def answer(model: keras.Model, batches: tf.data.Dataset) -> Answers:
-    """Run a model over batches once.
-
-    Args:
-        model: a classifier with one output of shape (batch, classes), probabilities or logits.
-        batches: of (x, y), y int (batch,).
-
-    Returns:
-        Small arrays in the order of the batches; the outputs themselves are not kept.
-
-    Raises:
-        DataError: no example, outputs that are not numbers, or labels that are not the outputs' indices.
-        ModelError: outputs of another shape.
-    """
-    parts = [_answer_batch(model.predict_on_batch(x), np.asarray(y)) for x, y in batches]
-    if not parts:
-        raise DataError("there is no example to evaluate on")
-    labels, correct, as_given, as_logits, alike = (np.concatenate(column) for column in zip(*parts, strict=True))
-    # Told by all batches together: a few rows of logits may look like probabilities by chance.
-    true, other = (as_given if alike.all() else as_logits).T
-    margin, loss = true - other, -np.log(np.clip(true, 1e-7, 1.0))
-    return Answers(labels, correct, margin.astype(np.float32), loss.astype(np.float32))
-
-
-def _answer_batch(answered: Any, labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    shape: tuple[int, ...] = getattr(answered, "shape", ())
-    if len(shape) != 2 or shape[1] < 2:
-        raise ModelError(f"expected a model with one output of shape (batch, classes), but got {shape or 'several'}")
-    outputs = np.asarray(answered, np.float64)
-    if not np.isfinite(outputs).all():
-        raise DataError("the model answers NaN or infinity; check the data for NaN and the training for divergence")
-    if labels.size != len(outputs) or not ((labels >= 0) & (labels < outputs.shape[1])).all():
-        raise DataError(f"y must hold class indices from 0 to {outputs.shape[1] - 1}, but got {_example_of(labels)}")
-    labels = labels.astype(np.int64).reshape(-1)
-    correct = outputs.argmax(axis=1) == labels
-    alike = np.full(len(labels), looks_like_probabilities(outputs))
-    return labels, correct, _true_and_other(outputs, labels), _true_and_other(_softmax(outputs), labels), alike
-
-
-def _true_and_other(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n, 2): the probability of the true class and the highest other one."""
-    rows = np.arange(len(labels))
-    others = probabilities.copy()
-    others[rows, labels] = -np.inf
-    return np.stack([probabilities[rows, labels], others.max(axis=1)], axis=1)
-
-
-def _example_of(labels: np.ndarray) -> str:
-    if labels.ndim > 1 and labels.shape[1] > 1:
-        return f"shape {labels.shape}; turn one-hot labels into indices with y.argmax(axis=1)"
-    return f"{labels.min()} to {labels.max()}"
-
-
-def looks_like_probabilities(outputs: np.ndarray) -> bool:
-    """Whether each row is non-negative and sums to one, to the precision of 16-bit outputs."""
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1.0, atol=1e-2))
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
-
-
-def score(answers: Answers, slices: Sequence[Slice] = (), baseline: Answers | None = None) -> Evaluation:
-    """Accuracy, whole and by slice, and the drop against a baseline on the same examples.
-
-    Raises:
-        DataError: the baseline answered other examples.
-    """
-    if baseline is not None and not np.array_equal(baseline.labels, answers.labels):
-        raise DataError("the data comes in another order each time it is read; do not shuffle it for an evaluation")
-    drop = None if baseline is None else _accuracy(baseline.correct) - _accuracy(answers.correct)
-    scores = []
-    for each in slices:
-        accuracy = _accuracy(answers.correct[each.members])
-        before = None if baseline is None else _accuracy(baseline.correct[each.members])
-        slice_drop = None if before is None else before - accuracy
-        scores.append(SliceScore(each.name, int(each.members.sum()), accuracy, slice_drop))
-    loss = float(answers.loss.mean(dtype=np.float64))
-    return Evaluation(_accuracy(answers.correct), loss, len(answers.labels), drop, tuple(scores))
-
-
-def _accuracy(correct: np.ndarray) -> float:
-    return float(correct.mean())
+from tfprune.results import Evaluation
+from tfprune.slices.answers import Question, first_of, parts_of
+from tfprune.slices.asking import ArrayBatches
+from tfprune.slices.define import needs_embedding, parse_slices
+from tfprune.slices.exam import Examination
+from tfprune.slices.facts import Facts
+from tfprune.slices.metrics import compiled_metrics
+from tfprune.slices.tasks import check_task
 
 
 def evaluate(
-    model: keras.Model, data: Any, *, slices: Sequence[Any] = (), baseline: keras.Model | None = None
+    model: keras.Model,
+    data: Any,
+    *,
+    slices: Sequence[Any] = (),
+    baseline: keras.Model | None = None,
+    metadata: Any = None,
+    classes: Sequence[str] = (),
+    task: str | None = None,
+    output: str | None = None,
+    metrics: bool | Sequence[str] = False,
+    min_support: int = 20,
+    batch_size: int = 256,
+    seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a classifier whole and by slice, in one pass over the data.
+    """Evaluate a model whole and by slice, in one pass over the data, and one more for each corruption.
 
     Args:
-        model: one output of shape (batch, classes), probabilities or logits.
-        data: arrays ``(x, y)``, or a batched tf.data.Dataset of (x, y) that repeats in the same order; y holds
-            class indices.
-        slices: ``"classes"``, ``{"rarest": share}``, ``{"hardest": share}``; rare is judged on this data.
+        model: its outputs are probabilities, logits or numbers.
+        data: arrays ``(x, y)`` or ``(x, y, sample_weight)``, or a batched tf.data.Dataset of them that repeats in the
+            same order. y holds class indices, one-hot rows, 0 and 1 for one or several labels, or numbers.
+        slices: as a recipe writes them, ``"classes"``, ``{"hardest": 0.1}``, or as objects of `tfprune.recipe`, which
+            ``&``, ``|`` and ``~`` combine: ``Column("age", range=(60, None)) & Label("cat")``. Rare classes and
+            quantiles are judged on this data.
         baseline: the dense model: drops are measured against it, and ``hardest`` is hard for it
             (for `model` where there is none).
+        metadata: columns of as many values as examples, by name, for slices by column.
+        classes: names of the classes; numbers by default.
+        task: ``multiclass``, ``binary``, ``multilabel`` or ``regression``; by default told by the loss that the model
+            is compiled with, or by the shapes and values of the first batch.
+        output: name of one of several outputs.
+        metrics: True for all metrics that the model is compiled with, or names of some; each is taken by slice.
+        min_support: slices with fewer examples are shown, but count for no correction and are nobody's worst.
+        batch_size: of arrays.
+        seed: of corruptions and discovery.
 
     Returns:
-        Accuracies in [0, 1], with support, and drops where there is a baseline.
+        Accuracies in [0, 1], or errors of a regression, with support, intervals, calibration, and drops, tests and
+        churn where there is a baseline.
 
     Raises:
-        DataError: no example, labels that are no class indices, or data in another order for the baseline.
-        ModelError: not one output of shape (batch, classes).
-        SliceError: an unknown slice or one without an example.
+        DataError: no example, labels that do not fit the outputs, or data in another order for the baseline.
+        ModelError: outputs of another shape than the task has.
+        SliceError: an unknown slice, or one that this data has no example or no column for.
 
     Example:
         >>> import numpy as np, tfprune
@@ -148,39 +75,98 @@ def evaluate(
         >>> scores.slice("class_1").accuracy, scores.slice("class_1").support
         (0.5, 2)
     """
-    specs = parse_slices(slices)
-    batches = as_batches(data)
-    answers = answer(model, batches)
-    reference = answer(baseline, batches) if baseline is not None else None
-    return score(answers, slices_among(specs, reference or answers), reference)
+    for given in (model, baseline):
+        if given is not None and not isinstance(given, keras.Model):
+            kind = type(given).__name__
+            raise ModelError(f"expected a tf_keras model, but got {kind}; read a file with tfprune.load(path)")
+    batches = as_batches(data, batch_size)
+    wanted = compiled_metrics(model, metrics, output, parts_of(first_of(batches))) if metrics else {}
+    question = Question(check_task(task), output, keep_outputs=bool(wanted))
+    exam = examine(
+        batches, slices, metadata=metadata, question=question, classes=classes, min_support=min_support, seed=seed
+    )
+    if baseline is not None:
+        exam.compare_with(exam.sit(baseline, keep_outputs=False))
+    return exam.evaluate(exam.sit(model), wanted)
 
 
-def slices_among(specs: Sequence[SliceSpec], answers: Answers, split: str = "given") -> tuple[Slice, ...]:
-    """Slices of the examples that a model answered; where no training part is known, rare is judged on them.
+def examine(
+    batches: Iterable[Any],
+    slices: Sequence[Any],
+    *,
+    split: str = "given",
+    metadata: Any = None,
+    question: Question | None = None,
+    classes: Sequence[str] = (),
+    min_support: int = 20,
+    seed: int = 0,
+) -> Examination:
+    """Slices of batches that are given in Python; the rest as `evaluate` takes it.
 
     Raises:
-        SliceError: a slice without an example.
+        SliceError: slices that are none.
     """
-    return define_slices(
-        specs,
-        classes=[str(index) for index in range(int(answers.labels.max()) + 1)],
-        labels=answers.labels,
-        train_labels=answers.labels,
-        margins=answers.margin,
-        split=split,
+    specs = parse_slices(slices)
+    facts = Facts(
+        split,
+        lambda: batches,
+        classes=tuple(classes),
+        metadata=columns_of(metadata),
+        question=replace(question or Question(), embed=needs_embedding(specs)),
+        min_support=min_support,
+        seed=seed,
     )
+    return Examination(facts, specs)
 
 
-def as_batches(data: Any, batch_size: int = 256) -> tf.data.Dataset:
-    """Arrays ``(x, y)`` as batches; a dataset as it is.
+def as_batches(data: Any, batch_size: int = 256) -> Iterable[Any]:
+    """Arrays as batches; a dataset as it is.
 
     Raises:
         DataError: neither, or arrays of different length.
     """
+    if batch_size < 1:
+        raise DataError(f"batch_size: got {batch_size}, expected at least 1")
     if isinstance(data, tf.data.Dataset):
+        spec = data.element_spec
+        labels = tf.nest.flatten(spec[1])[0] if isinstance(spec, tuple) and len(spec) > 1 else None
+        if labels is not None and labels.shape.rank == 0:  # TensorFlow might abort the process
+            raise DataError("the data comes example by example; give batches: dataset.batch(256)")
+    if isinstance(data, tf.data.Dataset | ArrayBatches):
         return data
-    if not (isinstance(data, tuple) and len(data) == 2):
+    if not (isinstance(data, tuple) and len(data) in (2, 3)):
         raise DataError(f"expected arrays (x, y) or a batched tf.data.Dataset, but got {type(data).__name__}")
-    if len(data[0]) != len(data[1]):
-        raise DataError(f"x and y must be of one length, but got {len(data[0])} and {len(data[1])}")
-    return tf.data.Dataset.from_tensor_slices(data).batch(batch_size)
+    data = tuple(map(_arrays, data))
+    lengths = [len(each) for each in tf.nest.flatten(data)]
+    if len(set(lengths)) > 1:
+        some = " and ".join(map(str, dict.fromkeys(lengths)))
+        raise DataError(f"x and y must be of one length, but got {some}")
+    return ArrayBatches(data, batch_size)
+
+
+def _arrays(given: Any) -> Any:
+    """Arrays, by name or several; tf.data would stack a list of them to one."""
+    if isinstance(given, Mapping):
+        return {key: _arrays(each) for key, each in given.items()}
+    if isinstance(given, tuple | list) and any(isinstance(each, Mapping) or np.ndim(each) for each in given):
+        is_several = isinstance(given, tuple) or any(hasattr(each, "shape") for each in given)
+        return tuple(map(_arrays, given)) if is_several else np.asarray(given)
+    if np.ndim(given) == 0:
+        raise DataError(f"expected arrays of one entry an example, but got {type(given).__name__}")
+    return given if hasattr(given, "shape") else np.asarray(given)
+
+
+def columns_of(metadata: Any) -> dict[str, np.ndarray]:
+    """Metadata that was given in Python, a mapping or a DataFrame, as columns.
+
+    Raises:
+        DataError: something else, or columns that are none.
+    """
+    if metadata is None:
+        return {}
+    if not hasattr(metadata, "items"):
+        raise DataError(f"metadata: got {type(metadata).__name__}, expected columns by name, or a DataFrame")
+    return {
+        str(name): typed(str(name), {"given": values}, {"given": np.size(values)})["given"]
+        for name, values in metadata.items()
+    }

@@ -3,26 +3,77 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Iterable
 
 from tfprune.results import Evaluation, Round
 
+_MEASURES = ("accuracy", "error", "drop", "churn", "calibration_error", "gap", "names")
+_WHOLE = (
+    *("loss", "accuracy_drop", "error_rise", "sparsity", "overall_sparsity", "nonzero", "compression", "gzipped_kb"),
+    *("passed", "units_removed", "parameters", "macs", "size_kb"),
+)
+_TAKEN = frozenset((*_MEASURES, *_WHOLE))
+
 
 def evaluation_metrics(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation as metrics; all slices share a section of MLflow's charts page."""
-    metrics = {"accuracy": evaluation.accuracy, "loss": evaluation.loss}
-    if evaluation.drop is not None:
-        metrics["accuracy_drop"] = evaluation.drop
+    """An evaluation as metrics; all slices share a section of MLflow's charts page.
+
+    Metrics of the compiled model keep their names, but for ``compiled_`` before those that tfprune has itself.
+
+    Returns:
+        Name to value; what is not known is left out.
+
+    Example:
+        >>> from tfprune.results import SliceScore
+        >>> slices = (SliceScore("class_8", 20, 0.75, 0.125),)
+        >>> list(evaluation_metrics(Evaluation(SliceScore("all", 100, 0.9, 0.02), 0.3, slices)))[:4]
+        ['accuracy', 'loss', 'accuracy_drop', 'worst_slice_accuracy']
+    """
+    whole, measure = evaluation.whole, evaluation.measure
+    worst, worst_scored = evaluation.worst, evaluation.worst_scored
+    metrics: dict[str, float | None] = {
+        measure: whole.score,
+        "loss": evaluation.loss,
+        "accuracy_drop" if measure == "accuracy" else "error_rise": whole.drop,
+        "calibration_error": whole.calibration_error,
+        "churn": whole.churn,
+        f"worst_slice_{measure}": worst_scored.score if worst_scored else None,
+        "worst_slice_drop": worst.drop if worst else None,
+        "slice_gap": evaluation.gap,
+        **{_of_compiled(name): value for name, value in whole.metrics.items()},
+    }
+    names = _safe_slices([each.name for each in evaluation.slices])
     for each in evaluation.slices:
-        name = _unlike(metrics, safe_name(each.name).replace("/", "_"), "slice_accuracy/")
-        metrics[f"slice_accuracy/{name}"] = each.accuracy
-        if each.drop is not None:
-            metrics[f"slice_drop/{name}"] = each.drop
-    worst = evaluation.worst
-    if worst is not None and worst.drop is not None:
-        metrics["worst_slice_drop"] = worst.drop
-    return metrics
+        values: dict[str, float | None] = {measure: each.score, "drop": each.drop, "churn": each.churn}
+        values |= {_of_compiled(name): value for name, value in each.metrics.items()}
+        metrics |= {f"slice_{key}/{names[each.name]}": value for key, value in values.items()}
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def renamed(names: Iterable[str]) -> dict[str, str]:
+    """The names of slices that MLflow does not take as they are, and what they are recorded as.
+
+    Example:
+        >>> renamed(["class_8", "age > 60", "50%"])
+        {'age > 60': 'age _ 60', '50%': '50_'}
+    """
+    return {name: safe for name, safe in _safe_slices(names).items() if safe != name}
+
+
+def _safe_slices(names: Iterable[str]) -> dict[str, str]:
+    """Each name as MLflow takes it, all different; a slash would begin a section of the charts page."""
+    different = list(dict.fromkeys(names))
+    safe = {name: safe_name(name).replace("/", "_") for name in different}
+    taken: dict[str, str] = {}
+    for name in sorted(different, key=lambda each: safe[each] != each):  # those that are fine keep their names
+        taken[unlike(taken, safe[name])] = name
+    found = {name: made for made, name in taken.items()}
+    return {name: found[name] for name in different}
+
+
+def _of_compiled(name: str) -> str:
+    name = safe_name(name).replace("/", "_")
+    return f"compiled_{name}" if name in _TAKEN else name
 
 
 def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
@@ -52,26 +103,8 @@ def safe_name(name: str) -> str:
     return "/".join("_" if part in ("", ".") else part for part in cleaned.split("/"))
 
 
-def safe_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters under names that MLflow takes: patterns of layers and names of slices are parts of some."""
-    safe: dict[str, Any] = {}
-    for key, value in params.items():
-        safe[_unlike(safe, safe_name(key))] = value
-    return safe
-
-
-def _unlike(taken: Mapping[str, Any], name: str, prefix: str = "") -> str:
+def unlike(taken: Container[str], name: str) -> str:
     """The name, or a longer one where another already has it that differs only in what MLflow refuses."""
-    while f"{prefix}{name}" in taken:
+    while name in taken:
         name += "_"
     return name
-
-
-def flatten(content: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one level with dotted keys."""
-    if not isinstance(content, dict):
-        return {prefix: content}
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat

@@ -6,20 +6,18 @@ metrics carry timestamps that were fixed once, and a model is logged only where 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import sqlite3
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from http.client import HTTPException
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -30,34 +28,28 @@ import numpy as np
 from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
 from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError, nearest
 from tfprune.recipe import Recipe, TrackSection
 from tfprune.results import Round, RunResult
 from tfprune.storage import home, replacing, sweep
-from tfprune.tracking.metrics import evaluation_metrics, flatten, round_metrics, safe_name, safe_params
+from tfprune.tracking.files import log_figures, log_files
+from tfprune.tracking.metrics import evaluation_metrics, round_metrics, safe_name
+from tfprune.tracking.params import environment, recipe_params
+from tfprune.tracking.registry import may_register, register
+from tfprune.tracking.server import check_server
+from tfprune.tracking.tables import TABLE, read_rounds, round_files, slices_of_round
+from tfprune.tracking.view import run_colour
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of its own
     # Errors come to us as exceptions; MLflow would print their tracebacks besides.
     logging.getLogger(_logger).setLevel(logging.CRITICAL)
 
-_COLOURS = (
-    "#555555",
-    "#1f77b4",
-    "#ff7f0e",
-    "#2ca02c",
-    "#d62728",
-    "#9467bd",
-    "#8c564b",
-    "#e377c2",
-    "#bcbd22",
-    "#17becf",
-)
-_PACKAGES = ("tfprune", "tensorflow", "tf_keras", "tensorflow-model-optimization", "numpy", "mlflow")
-_ROUNDS = TypeAdapter(tuple[Round, ...])
-_WAIT_FOR_SERVER = 5.0  # seconds
+_SHOWN = RunTag("mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))  # as a table, in the UI
 
 
 def tracking_uri(section: TrackSection | None = None) -> str:
@@ -78,10 +70,10 @@ class Tracker:
 
     def __init__(self, section: TrackSection) -> None:
         self.uri = tracking_uri(section)
-        self._models = section.models
+        self._section = section
         self._runs: dict[str, str] = {}
         self._written: dict[str, int] = {}
-        _check_server(self.uri)
+        check_server(self.uri)
         with _speaking_of(self.uri), _schema_lock(self.uri):
             self._client = mlflow.MlflowClient(self.uri)
             self.experiment_id = _experiment(self._client, self.uri, section.experiment)
@@ -100,7 +92,7 @@ class Tracker:
         self._name, self._identity = name, identity
         with _speaking_of(self.uri):
             parent = self._open("workflow", name, {})
-            params = safe_params({**flatten(_by_place(recipe.model_dump(mode="json", exclude_none=True))), **about})
+            params = recipe_params(recipe, about)
             known = self._client.get_run(parent).data.params
             new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
             self._client.log_batch(parent, params=new)
@@ -129,7 +121,9 @@ class Tracker:
             self._client.log_batch(self._runs[label], metrics=metrics)
         self._written[label] = len(history)
 
-    def record_round(self, rounds: Sequence[Round], model: Any, example: np.ndarray, note: str) -> None:
+    def record_round(
+        self, rounds: Sequence[Round], model: Any, example: np.ndarray, note: str, examples: Path | None = None
+    ) -> None:
         """Write the last of the finished rounds into the parent, at its number, and into its own child.
 
         Args:
@@ -137,6 +131,7 @@ class Tracker:
             model: its plain Keras model, logged where it passed and the recipe wants models; or None.
             example: one input, for the model's signature.
             note: Markdown that describes the workflow so far.
+            examples: the Parquet file of what it answered to each example.
         """
         finished = rounds[-1]
         label, parent, when = finished.label, self._runs["workflow"], finished.finished
@@ -150,14 +145,23 @@ class Tracker:
                 child,
                 metrics=[Metric(key, value, when, 0) for key, value in metrics.items()],
                 params=[Param(key, str(value)) for key, value in params.items()],
-                tags=[RunTag(key, value[:5000]) for key, value in tags.items()],
+                tags=[*(RunTag(key, value[:5000]) for key, value in tags.items()), _SHOWN],
             )
-            self._client.log_batch(parent, metrics=[Metric(k, v, when, finished.number) for k, v in metrics.items()])
-            if model is not None and self._models:
+            self._client.log_batch(
+                parent,
+                metrics=[Metric(key, value, when, finished.number) for key, value in metrics.items()],
+                tags=[RunTag("mlflow.note.content", note), _SHOWN],
+            )
+            if model is not None and self._section.models:
                 self._log_model(child, model, example)
-            self._client.log_text(parent, _ROUNDS.dump_json(tuple(rounds), indent=1).decode(), "rounds.json")
-            self._client.set_tag(parent, "mlflow.note.content", note)
+            log_files(self._client, child, {TABLE: slices_of_round(finished.evaluation)}, examples)
+            log_files(self._client, parent, round_files(rounds))
             self._client.set_terminated(child, "FINISHED", when)
+
+    def record_figures(self, label: str, figures: Mapping[str, Figure]) -> None:
+        """Write pictures into the child run of a round."""
+        with _speaking_of(self.uri):
+            log_figures(self._client, self._runs[label], figures)
 
     def begin_fit(self, name: str, params: dict[str, Any]) -> None:
         """Open a run for one `model.fit`: the active MLflow run where there is one, else a run of its own."""
@@ -187,8 +191,17 @@ class Tracker:
             with _speaking_of(self.uri):
                 self._client.set_terminated(self._runs["fit"], "FINISHED")
 
-    def finish(self, result: RunResult, note: str) -> None:
-        """Write the test split's figures and the outcome, and close the parent run."""
+    def finish(self, result: RunResult, note: str, figures: Mapping[str, Figure] | None = None) -> str | None:
+        """Write the test split's figures and the outcome, register the best model, and close the parent run.
+
+        Args:
+            result: of the workflow.
+            note: Markdown that describes it.
+            figures: by name.
+
+        Returns:
+            The version that the best round's model has in the registry; None where it is not registered.
+        """
         parent, when = self._runs["workflow"], result.rounds[-1].finished
         metrics = {
             **{
@@ -208,7 +221,10 @@ class Tracker:
                     RunTag("mlflow.note.content", note),
                 ],
             )
+            log_figures(self._client, parent, figures or {})
+            version = self._register(result, note)
             self._client.set_terminated(parent, "FINISHED", when)
+        return version
 
     def leave_open(self, status: str) -> None:
         """Mark what is not finished as ``KILLED`` by the user or ``FAILED``, as far as the store still answers."""
@@ -220,35 +236,59 @@ class Tracker:
     # --- inside
 
     def _open(self, label: str, name: str, tags: dict[str, str]) -> str:
-        """Find the run of this workflow and label by its tags, or make it."""
-        clauses = f"tags.`tfprune.id` = '{self._identity}' and tags.`tfprune.label` = '{label}'"
-        found = self._client.search_runs([self.experiment_id], clauses, max_results=1)
-        if found:
-            run_id = found[0].info.run_id
-            if found[0].info.status in ("KILLED", "FAILED"):
+        """Find the run of this workflow and label, or make it."""
+        found = self._find(label)
+        if label == "workflow":
+            self._place = self._place_of(found)
+        if found is not None:
+            run_id = found.info.run_id
+            if found.info.status in ("KILLED", "FAILED"):
                 self._client.update_run(run_id, "RUNNING")
         else:
-            # Workflows differ in colour from each other, and so do the rounds of one.
-            count = re.search(r"\d+$", self._name if label == "workflow" else label)
-            number = int(count.group()) if count else 0
+            number = None if label == "workflow" else int(label.removeprefix("r")) if label != "dense" else 0
             own = {
                 "tfprune.id": self._identity,
                 "tfprune.label": label,
                 "tfprune.workflow": self._name,
                 "tfprune.kind": "workflow" if label == "workflow" else "round",
-                "mlflow.runColor": _COLOURS[number % len(_COLOURS)],
+                "tfprune.place": str(self._place),
+                "mlflow.runColor": run_colour(self._place, number),
             }
             run_id = self._client.create_run(self.experiment_id, run_name=name, tags={**own, **tags}).info.run_id
         self._runs[label] = run_id
         return run_id
+
+    def _find(self, label: str) -> mlflow.entities.Run | None:
+        """The run of this workflow and label, by its tags."""
+        clauses = f"tags.`tfprune.id` = '{self._identity}' and tags.`tfprune.label` = '{label}'"
+        found = self._client.search_runs([self.experiment_id], clauses, max_results=1)
+        return found[0] if found else None
+
+    def _place_of(self, parent: mlflow.entities.Run | None) -> int:
+        """How many workflows were begun before this one, which decides on its colours."""
+        if parent is not None:
+            return int(parent.data.tags.get("tfprune.place", 0))
+        clauses = "tags.`tfprune.kind` = 'workflow'"
+        last = self._client.search_runs([self.experiment_id], clauses, max_results=1)  # the latest comes first
+        return int(last[0].data.tags.get("tfprune.place", 0)) + 1 if last else 0
+
+    def _register(self, result: RunResult, note: str) -> str | None:
+        """Register the best round's model, where it is wanted, earned and logged."""
+        run = self._find(result.best_round.label) if may_register(self._section, result) else None
+        logged = self._logged(run.info.run_id) if run is not None else None
+        return register(self._client, self._section, logged, result, note) if logged is not None else None
+
+    def _logged(self, run_id: str) -> mlflow.entities.LoggedModel | None:
+        """The model of a round, as far as it is logged."""
+        found = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
+        return found[0] if found else None
 
     def _log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
         """Log a plain Keras model once; a logging that a kill cut short is finished.
 
         `mlflow.tensorflow.log_model` would use the tracking URI and active run of the process, which are the caller's.
         """
-        found = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
-        logged = found[0] if found else self._client.create_logged_model(self.experiment_id, "model", run_id)
+        logged = self._logged(run_id) or self._client.create_logged_model(self.experiment_id, "model", run_id)
         if logged.status == "READY":
             return
         signature = mlflow.models.infer_signature(example, model.predict_on_batch(example))
@@ -279,7 +319,7 @@ class Recorded:
 
     def __init__(self, section: TrackSection) -> None:
         self.uri = tracking_uri(section)
-        _check_server(self.uri)
+        check_server(self.uri)
         if self.uri.startswith("sqlite:///") and not Path(self.uri[10:]).exists():
             raise TrackingError(f"nothing is recorded yet: there is no {self.uri[10:]}; start with tfprune run RECIPE")
         with _speaking_of(self.uri), _schema_lock(self.uri):
@@ -317,27 +357,30 @@ class Recorded:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(self._client.download_artifacts(run.info.run_id, "rounds.json", folder))
                 text = path.read_text(encoding="utf-8")
-        return _ROUNDS.validate_json(text), run.data.tags.get("tfprune.outcome", "")
+        return read_rounds(text, name), run.data.tags.get("tfprune.outcome", "")
 
+    def save_views(self, views: Callable[[Sequence[Collection[str]], int], Mapping[str, str]]) -> Mapping[str, str]:
+        """Keep views of the UI in tags of the experiment.
 
-def environment() -> dict[str, str]:
-    """Versions of the packages that a result depends on."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+        Args:
+            views: makes the tags, given the names of the metrics of each of the latest rounds and the time in
+                milliseconds at which the experiment was made.
+
+        Returns:
+            The tags; none of a store that takes none, as the runs can be seen without.
+        """
+        with suppress(TrackingError, StorageError), _speaking_of(self.uri):
+            experiment = self._client.get_experiment(self.experiment_id)
+            rounds = self._client.search_runs([self.experiment_id], "tags.`tfprune.kind` = 'round'", max_results=200)
+            tags = views([sorted(run.data.metrics) for run in rounds], experiment.creation_time)
+            for key, value in tags.items():
+                if experiment.tags.get(key) != value:
+                    self._client.set_experiment_tag(self.experiment_id, key, value)
+            return tags
+        return {}
 
 
 # ----------------------------------------------------------------------------------------- the store
-
-
-def _by_place(content: dict[str, Any]) -> dict[str, Any]:
-    """Several sections of `prune` by their place, so that each of their values is a parameter of its own."""
-    prune = content["prune"]
-    return {**content, "prune": dict(enumerate(prune))} if isinstance(prune, list) else content
 
 
 def _experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
@@ -382,22 +425,6 @@ def _schema_lock(uri: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _check_server(uri: str) -> None:
-    """Ask an HTTP server once, so that a wrong address is not found out after minutes of retries."""
-    if not uri.startswith(("http://", "https://")):
-        return
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=_WAIT_FOR_SERVER):
-            pass
-    except urllib.error.HTTPError:
-        pass  # it answers; whether it lets us in is told by the first call
-    except (OSError, HTTPException, ValueError, OverflowError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise TrackingError(
-            f"the tracking server {uri} does not answer ({reason}); start it, or set track.uri or MLFLOW_TRACKING_URI"
-        ) from error
 
 
 @contextmanager

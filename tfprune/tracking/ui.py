@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from tfprune.errors import TrackingError
 from tfprune.recipe import TrackSection
 from tfprune.tracking.store import Recorded, tracking_uri
+from tfprune.tracking.view import VIEW_TAG, VIEWS, saved_views
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,18 @@ class UiServer:
     """A running MLflow UI.
 
     Attributes:
-        url: lands on the runs of the experiment.
+        links: to the saved views of the experiment, ``rounds`` and ``workflows``, as far as the store took them, and
+            to its bare ``runs``.
         process: ends with the `serve_ui` context.
     """
 
-    url: str
+    links: Mapping[str, str]
     process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """The best first look: the rounds side by side, or the bare runs where no view could be saved."""
+        return next(iter(self.links.values()))
 
 
 @contextmanager
@@ -42,8 +49,10 @@ def serve_ui(section: TrackSection, port: int = 5000) -> Iterator[UiServer]:
     Raises:
         TrackingError: nothing is recorded, the port is taken, or the server ends at once.
     """
-    experiment_id = Recorded(section).experiment_id
+    recorded = Recorded(section)
     port = _free_port(port)
+    # Now rather than after each workflow, so that the views know all that is recorded, older workflows too.
+    views = recorded.save_views(saved_views)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(section)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -56,12 +65,17 @@ def serve_ui(section: TrackSection, port: int = 5000) -> Iterator[UiServer]:
     ) as process:
         try:
             _wait_for(f"http://127.0.0.1:{port}/health", process)
-            yield UiServer(
-                f"http://127.0.0.1:{port}/#/experiments/{experiment_id}/runs?workflowType=machine_learning", process
-            )
+            yield UiServer(_links(f"http://127.0.0.1:{port}", recorded.experiment_id, views), process)
         finally:
             with suppress(ProcessLookupError):  # it may have ended by itself
                 os.killpg(process.pid, signal.SIGTERM)  # the server and its worker
+
+
+def _links(base: str, experiment: str, saved: Mapping[str, str]) -> dict[str, str]:
+    """Links by the view's name, the best first look first; the runs themselves are there without any view."""
+    runs = f"{base}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+    found = [view for view in VIEWS if f"{VIEW_TAG}{view}" in saved]
+    return {**{view: f"{runs}&compareRunsMode=CHART&viewStateShareKey={view}" for view in found}, "runs": runs}
 
 
 def _free_port(port: int) -> int:

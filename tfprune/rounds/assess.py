@@ -1,0 +1,154 @@
+"""A model that tfprune need not have pruned, held against its slices and against gates, for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tfprune.backend import keras
+from tfprune.data.load import load_data
+from tfprune.data.npz import archive_at
+from tfprune.errors import DataError, RecipeError, SliceError, nearest
+from tfprune.recipe import Recipe, SliceSpec, StopSection, load
+from tfprune.results import Evaluation, Verdict
+from tfprune.rounds.examine import examination
+from tfprune.rounds.stop import judge
+from tfprune.slices.define import columns_in, parse_slices
+from tfprune.slices.evaluate import as_batches, examine
+from tfprune.slices.exam import Examination
+from tfprune.slices.records import examples_pieces, write_examples
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What came of an evaluation.
+
+    Attributes:
+        evaluation: of the model.
+        baseline: of the dense model, where there is one.
+        verdict: of the gates, where some were given.
+    """
+
+    evaluation: Evaluation
+    baseline: Evaluation | None = None
+    verdict: Verdict | None = None
+
+
+def assess(
+    model: keras.Model,
+    data: str,
+    slices: Sequence[str],
+    *,
+    baseline: keras.Model | None = None,
+    split: str = "validation",
+    gates: StopSection | None = None,
+    min_support: int = 20,
+    examples: Path | None = None,
+) -> Assessment:
+    """Evaluate a model as the command line is told to.
+
+    Args:
+        model: to evaluate.
+        data: a recipe, by path or name, whose data is meant; or a ``.npz`` file with arrays ``x`` and ``y``, whose
+            further arrays of as many values are metadata.
+        slices: each as a recipe writes it, in YAML; by default every class.
+        baseline: the dense model.
+        split: which part of a recipe's data; a file is taken whole.
+        gates: to hold the drops against; they need a baseline.
+        min_support: slices with fewer examples are shown, but gate nothing.
+        examples: where to write the answers one by one, as Parquet.
+
+    Raises:
+        TfpruneError: data, slices or models that do not fit each other.
+    """
+    if gates is not None and baseline is None:
+        raise RecipeError("gates hold a model against a dense one; add --baseline MODEL")
+    specs = slices_from_words(slices)
+    is_file = data.endswith(".npz")
+    exam = _of_file(Path(data), specs, min_support) if is_file else _of_recipe(data, specs, split, min_support)
+    dense = None if baseline is None else exam.sit(baseline)
+    before = None
+    if dense is not None:
+        exam.compare_with(dense)
+        before = exam.evaluate(dense)
+    now = exam.sit(model)
+    evaluation = exam.evaluate(now)
+    if examples is not None:
+        write_examples(examples_pieces(now, dense, exam.slices(now), exam.facts.classes), examples)
+    verdict = judge(evaluation, before, gates) if gates is not None and before is not None else None
+    return Assessment(evaluation, before, verdict)
+
+
+def gates_of(
+    max_drop: float | None, max_slice_drop: float | None, confidence: float | None, min_support: int
+) -> StopSection | None:
+    """Gates as the command line has them; None where no drop is limited.
+
+    Raises:
+        RecipeError: a number out of its range, or a confidence in nothing.
+    """
+    if max_drop is None and max_slice_drop is None:
+        if confidence is not None:
+            raise RecipeError("--confidence is that of a gate; add --max-drop or --max-slice-drop")
+        return None
+    given: dict[str, Any] = {"max_drop": max_drop, "max_slice_drop": max_slice_drop, "confidence": confidence}
+    try:
+        return StopSection(**given, min_slice_size=min_support)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        option = str(problem["loc"][0]).replace("_", "-")
+        raise RecipeError(f"--{option}: got {problem['input']}, expected: {problem['msg'].lower()}") from error
+
+
+def slices_from_words(words: Sequence[str]) -> tuple[SliceSpec, ...]:
+    """Read slices as the command line has them: ``classes``, ``hardest: 0.1``, ``{column: age, range: [60, null]}``.
+
+    Raises:
+        SliceError: not YAML, or no slice.
+
+    Example:
+        >>> slices_from_words(["classes", "hardest: 0.1"])
+        ('classes', Hardest(name=None, hardest=0.1, by='margin'))
+    """
+    found: list[Any] = []
+    for word in words or ("classes",):
+        try:
+            read = yaml.safe_load(word)
+        except yaml.YAMLError as error:
+            raise SliceError(f"--slices {word!r}: not YAML; write e.g. classes, 'hardest: 0.1'") from error
+        found += read if isinstance(read, list) else [read]
+    return parse_slices(found)
+
+
+def _of_recipe(name: str, specs: tuple[SliceSpec, ...], split: str, min_support: int) -> Examination:
+    recipe = load(name)
+    if recipe.data is None:
+        raise RecipeError(f"--data {name}: the recipe names no data; give one that does, or a .npz file")
+    if split not in _SPLITS:
+        raise DataError(f"--split: got {split!r}, expected one of {', '.join(_SPLITS)}{nearest(split, _SPLITS)}")
+    parts = load_data(recipe.data, recipe.seed)
+    stop = recipe.stop.model_copy(update={"min_slice_size": min_support})
+    asked: Recipe = recipe.model_copy(update={"slices": specs, "stop": stop})
+    return examination(getattr(parts, split), asked, parts)
+
+
+def _of_file(path: Path, specs: tuple[SliceSpec, ...], min_support: int) -> Examination:
+    with archive_at(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for name in ("x", "y"):
+        if name not in arrays:
+            raise DataError(f"{path}: no array {name!r}; it has {', '.join(arrays)}{nearest(name, arrays)}")
+    x, y = arrays.pop("x"), arrays.pop("y")
+    metadata = {name: values for name, values in arrays.items() if values.ndim == 1}
+    for name in columns_in(specs):  # what is not asked for may be anything
+        if name in metadata and len(metadata[name]) != len(y):
+            raise DataError(f"{path}: metadata column {name!r} has {len(metadata[name])} values for {len(y)} examples")
+    metadata = {name: values for name, values in metadata.items() if len(values) == len(y)}
+    return examine(as_batches((x, y)), specs, split=path.name, metadata=metadata, min_support=min_support)
