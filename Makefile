@@ -7,8 +7,8 @@ INSTALLED := $(VENV)/.installed
 PIP := -m pip -qq --disable-pip-version-check --no-input
 BENCHMARKS := $(sort $(filter-out benchmarks/__init__.py,$(wildcard benchmarks/*.py)))
 
-# Each test file stays with one process, as its fixtures are shared.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Each test file stays with one process, as its fixtures are shared; tests/conftest.py says which begin first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

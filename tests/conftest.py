@@ -34,3 +34,24 @@ def home(warm_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory):
     """Folder and result of a workflow that ran undisturbed in a process of its own."""
     return tiny_workflow.finished(tmp_path_factory)
+
+
+# Each file stays with one process. Those that take longest begin first: no process is left with one at the end.
+LONGEST = (
+    "test_resume.py",
+    "test_bad_input.py",
+    "test_loop.py",
+    "test_rebuilt.py",
+    "test_examples.py",
+    "test_cli.py",
+    "test_browser.py",
+    "test_goal.py",
+    "test_exam.py",
+    "test_recipe_slices.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))

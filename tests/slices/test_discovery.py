@@ -130,6 +130,7 @@ def test_nothing_is_found_where_nothing_is_hidden() -> None:
     assert found <= 0.07 * 200
 
 
+@pytest.mark.full
 def test_nothing_is_found_in_heavy_tailed_errors() -> None:
     found = 0
     for seed in range(40):
