@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +20,16 @@ from tfprune.errors import StorageError
 from tfprune.slices import records
 from tfprune.slices.answers import Answers
 from tfprune.slices.define import Slice
-from tfprune.slices.records import examples_pieces, examples_table, write_examples
+from tfprune.slices.records import examples_pieces, write_examples
 from tfprune.slices.score import score
 from tfprune.slices.tasks import Reader, Task
 
 NAMES = ["cat", "dog", "owl"]
+
+
+def examples_table(*given: Any) -> pa.Table:
+    """All pieces together."""
+    return pa.Table.from_batches(examples_pieces(*given))
 
 
 def read(task: Task, outputs: np.ndarray, labels: np.ndarray, **more: np.ndarray) -> Answers:
@@ -195,6 +201,7 @@ def test_a_disk_that_refuses(tmp_path):
 PROGRAM = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from tfprune.slices.answers import Answers
 from tfprune.slices.define import Slice

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from tfprune.backend import keras
@@ -15,6 +14,7 @@ from tfprune.data.load import load_data
 from tfprune.data.npz import archive_at
 from tfprune.errors import DataError, RecipeError, SliceError, nearest
 from tfprune.recipe import Recipe, SliceSpec, StopSection, load
+from tfprune.recipe.reading import NOT_YAML, read_yaml
 from tfprune.results import Evaluation, Verdict
 from tfprune.rounds.examine import examination
 from tfprune.rounds.stop import judge
@@ -120,8 +120,8 @@ def slices_from_words(words: Sequence[str]) -> tuple[SliceSpec, ...]:
     found: list[Any] = []
     for word in words or ("classes",):
         try:
-            read = yaml.safe_load(word)
-        except yaml.YAMLError as error:
+            read = read_yaml(word)
+        except NOT_YAML as error:
             raise SliceError(f"--slices {word!r}: not YAML; write e.g. classes, 'hardest: 0.1'") from error
         found += read if isinstance(read, list) else [read]
     return parse_slices(found)

@@ -20,22 +20,6 @@ if TYPE_CHECKING:
 _ROWS = 65_536  # at once in memory, and in a row group
 
 
-def examples_table(
-    now: Sitting, dense: Sitting | None, slices: Sequence[Slice], classes: Sequence[str] = ()
-) -> pa.Table:
-    """What a model answered to every example under every variant, see `examples_pieces`.
-
-    Example:
-        >>> from tfprune.slices.answers import Answers
-        >>> label, known = np.array([0, 1]), np.array([1, 0.25], np.float32)
-        >>> right = np.array([1, 0], np.float32)
-        >>> now = Answers(label, np.array([0, 0]), right, known, known, known, known, "multiclass")
-        >>> examples_table({"": now}, None, [], ["cat", "dog"]).to_pylist()[1]["answer"]
-        'cat'
-    """
-    return pa.Table.from_batches(examples_pieces(now, dense, slices, classes))
-
-
 def examples_pieces(
     now: Sitting, dense: Sitting | None, slices: Sequence[Slice], classes: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
@@ -53,6 +37,14 @@ def examples_pieces(
         set; numbers of a regression), ``correct`` or of a regression ``error``, ``margin``, ``confidence``, ``loss``,
         ``weight`` where examples have weights, ``changed`` (answered otherwise than by the dense model) and
         ``slice/<name>`` for each slice, false under other variants than its own. What is not known is null.
+
+    Example:
+        >>> from tfprune.slices.answers import Answers
+        >>> label, known = np.array([0, 1]), np.array([1, 0.25], np.float32)
+        >>> right = np.array([1, 0], np.float32)
+        >>> now = Answers(label, np.array([0, 0]), right, known, known, known, known, "multiclass")
+        >>> next(examples_pieces({"": now}, None, [], ["cat", "dog"])).to_pylist()[1]["answer"]
+        'cat'
     """
     names = _class_names(now, classes)
     for place, (variant, answers) in enumerate(now.items()):
