@@ -119,7 +119,7 @@ def log(repeats: int) -> None:
         from tfprune.slices.answers import Answers
         from tfprune.slices.define import Slice
         from tfprune.slices.records import examples_pieces, write_examples
-        from tfprune.tracking.store import Tracker
+        from tfprune.tracking.workflows import Tracker
 
         rng = np.random.default_rng(0)
         labels, known = rng.integers(0, 10, EXAMPLES), rng.random(EXAMPLES, np.float32)

@@ -33,7 +33,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from tfprune.errors import TfpruneError
 from tfprune.recipe import TrackSection
-from tfprune.tracking.store import Recorded, tracking_uri
+from tfprune.tracking.recorded import Recorded
+from tfprune.tracking.store import tracking_uri
 from tfprune.tracking.ui import serve_ui
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -13,7 +13,8 @@ from mlflow import MlflowClient
 
 from tfprune.recipe import TrackSection, parse
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, Verdict
-from tfprune.tracking.store import Tracker, tracking_uri
+from tfprune.tracking.store import tracking_uri
+from tfprune.tracking.workflows import Tracker
 
 EXAMPLE = np.zeros((1, 8), np.float32)
 

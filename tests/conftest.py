@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
 import pytest
-import tiny_workflow
 
-import tfprune  # noqa: F401 - chooses tf_keras before a test imports TensorFlow
+# Models of tests are small, and there is a process for every core: threads of TensorFlow and BLAS would only wait for
+# one another. Set before NumPy is imported; processes that tests start inherit it.
+for _threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
+
+import tiny_workflow  # noqa: E402
+
+import tfprune  # noqa: E402, F401 - chooses tf_keras before a test imports TensorFlow
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests record in homes of their own, whatever the shell says.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.pop("TFPRUNE_HOME", None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_to_search() -> None:
+    """What lives as a file begins is searched for garbage no more; each search of all that came to take a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ PACKAGE = Path(tfprune.__file__).parent
 
 ROOMS = (
     "cli",
+    "tuning",
     "rounds",
     "report",
     "tracking",
@@ -35,9 +36,10 @@ ROOMS = (
 """From top to bottom: a room may import itself and what stands below it."""
 
 DOORS = {
-    "keras_tuner": set(),
+    "keras_tuner": {"tfprune.tuning.oracle"},
     "mlflow": {"tfprune.tracking.store"},
     "pyarrow": {"tfprune.slices.records"},
+    "ray": {"tfprune.tuning.engines.cluster"},
     "tensorflow": {"tfprune.backend"},
     "tensorflow_model_optimization": {"tfprune.masking.masked"},
     "tf_keras": {"tfprune.backend"},

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from tfprune.cli import main
 from tfprune.recipe import TrackSection
-from tfprune.tracking.store import Tracker
+from tfprune.tracking.workflows import Tracker
 
 
 def traces(home: Path) -> tuple[set[str], int]:

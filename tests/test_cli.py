@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import urllib.request
 from pathlib import Path
@@ -350,13 +351,19 @@ def test_scores_that_say_nothing_of_some_units_are_json(cli, tmp_path):
 # ------------------------------------------------------------------------------------------------ shrink
 
 
-@pytest.fixture
-def model_file(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def trained_file(tmp_path_factory) -> Path:
     model = tiny_workflow.build((8,), 3)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(*tiny_workflow.examples(32), verbose=0)
-    model.save(tmp_path / "model.keras")
-    return tmp_path / "model.keras"
+    path = tmp_path_factory.mktemp("trained") / "model.keras"
+    model.save(path)
+    return path
+
+
+@pytest.fixture
+def model_file(trained_file, tmp_path) -> Path:
+    return Path(shutil.copy(trained_file, tmp_path / "model.keras"))
 
 
 def test_shrink(cli, model_file, tmp_path):

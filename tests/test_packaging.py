@@ -113,7 +113,7 @@ def test_wheel_metadata(unpacked):
     assert "Name: tfprune\n" in text
     assert "Requires-Python: >=3.11\n" in text
     assert re.search(r"^Requires-Dist: tensorflow-model-optimization", text, re.MULTILINE)
-    assert {"dev", "onnx", "ray"} == set(re.findall(r"^Provides-Extra: (\w+)$", text, re.MULTILINE))
+    assert {"dev", "onnx", "postgresql", "ray"} == set(re.findall(r"^Provides-Extra: (\w+)$", text, re.MULTILINE))
     assert "tfprune = tfprune.cli:main" in (information / "entry_points.txt").read_text("utf-8")
     (licence,) = information.rglob("LICENSE")
     assert "Apache License" in licence.read_text("utf-8")

@@ -530,7 +530,18 @@ MISTAKES = [
     (_structured(importance="taylr"), "prune.importance: got 'taylr', expected one of l1", "mean 'taylor'?"),
     (_prune(importance="fpgm"), "prune.importance: got 'fpgm', expected one of magnitude,", "with method masking"),
     (_structured(scope="erk"), "prune.scope: got 'erk', expected one of layer, global", ""),
-    (_structured(scope={"a": 0.5}), "prune.scope: got {'a': 0.5}, expected one of layer, global", ""),
+    (
+        _structured(scope="globl"),
+        "prune.scope: got 'globl', expected one of layer, global, or shares",
+        "mean 'global'?",
+    ),
+    (_structured(scope=["layer"]), "prune.scope: got ['layer'], expected one of layer, global, or shares by coup", ""),
+    (_structured(scope={"a": 1}), "prune.scope: got 1 for 'a', expected a share, from 0 to less than 1", ""),
+    (_structured(scope={"a": True}), "prune.scope: got True for 'a', expected a share", ""),
+    (_structured(scope={"a": None}), "prune.scope: got None for 'a', expected a share", ""),
+    (_structured(scope={1: 0.5}), "prune.scope: got 1, expected the name or pattern of a coupling", ""),
+    (_structured(scope={}), "prune.scope: got {}, which removes nothing; give a share over 0", ""),
+    (_structured(scope={"a": 0, "b": 0.0}), "prune.scope: got {'a': 0, 'b': 0.0}, which removes nothing", ""),
     (_structured(units=[]), "prune: units [] leaves nothing to remove; give some of filters, heads,", ""),
     (_structured(units=["filter"]), "prune.units.0: got 'filter', expected one of filters, heads,", "'filters'?"),
     (_structured(units="filters"), "prune.units: got 'filters', expected a list", ""),
@@ -814,6 +825,19 @@ def test_every_structured_field_has_a_change_here():
 @pytest.mark.parametrize("key", [key for key in STRUCTURED_CHANGES if key != "method"])
 def test_digest_reacts_to_the_structured(key, smaller):
     assert smaller(f"prune.{key}={STRUCTURED_CHANGES[key]}").digest != smaller().digest
+
+
+def test_digest_reacts_to_shares_by_coupling_and_their_order(smaller):
+    scopes = ["{conv*: 0.5, '*1': 0.2}", "{'*1': 0.2, conv*: 0.5}", "{conv*: 0.5, '*1': 0.3}", "layer"]
+    assert len({smaller(f"prune.scope={scope}").digest for scope in scopes}) == len(scopes)
+
+
+def test_shares_by_coupling_read_back(smaller, tmp_path):
+    recipe = smaller("prune.scope={'*1': 0, conv*: 0.25}")
+    assert list(recipe.structured.scope.items()) == [("*1", 0.0), ("conv*", 0.25)]
+    again = load(written(tmp_path, recipe.to_yaml()))
+    assert again == recipe == parse(recipe.model_dump(mode="json")) == pickle.loads(pickle.dumps(recipe))
+    assert list(again.structured.scope) == ["*1", "conv*"] and again.digest == recipe.digest
 
 
 def test_digest_reacts_to_every_target():

@@ -33,8 +33,10 @@ from tfprune.results import Round
 from tfprune.rounds.start import execute
 from tfprune.tracking.metrics import safe_name
 from tfprune.tracking.params import flatten, safe_params
-from tfprune.tracking.store import Recorded, Tracker, tracking_uri
+from tfprune.tracking.recorded import Recorded
+from tfprune.tracking.store import tracking_uri
 from tfprune.tracking.ui import serve_ui
+from tfprune.tracking.workflows import Tracker
 
 
 @pytest.fixture
@@ -364,7 +366,7 @@ def test_a_given_store_is_used(how, warm_home, tmp_path, monkeypatch):
 
 def test_four_processes_from_a_cold_home(tmp_path):
     script = (
-        "from tfprune.tracking.store import Tracker; from tfprune.recipe import TrackSection, parse;"
+        "from tfprune.tracking.workflows import Tracker; from tfprune.recipe import TrackSection, parse;"
         "import sys, tiny_workflow;"
         "t = Tracker(TrackSection()); t.begin(sys.argv[1], sys.argv[1], parse(tiny_workflow.recipe()), {}); "
         "t.open_round('dense'); t.record_epochs('dense', [{'loss': 1.0, 'ended': 1}])"
@@ -384,7 +386,7 @@ def test_four_processes_from_a_cold_home(tmp_path):
 
 
 def test_a_kill_while_the_tables_are_made_leaves_nothing_broken(tmp_path):
-    home, script = tmp_path / "home", "from tfprune.tracking.store import *; Tracker(TrackSection())"
+    home, script = tmp_path / "home", "from tfprune.tracking.workflows import *; Tracker(TrackSection())"
     worker = subprocess.Popen([sys.executable, "-c", script], env=tiny_workflow.environment(home))
     while worker.poll() is None and not [each for each in home.glob("**/mlflow.db") if each.stat().st_size > 50_000]:
         time.sleep(0.002)

@@ -6,8 +6,10 @@ import functools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +95,23 @@ def tfprune(folder: Path, home: Path, *arguments: str, **more: str) -> subproces
 def warm_home(factory: Any) -> Path:
     """The one home that tests of a session share: making MLflow's tables takes seconds."""
     from tfprune.recipe import TrackSection
-    from tfprune.tracking.store import Tracker
+    from tfprune.tracking.workflows import Tracker
 
     home = factory.getbasetemp() / "home"
     if not home.exists():
         Tracker(TrackSection(uri=f"sqlite:///{home / 'mlflow.db'}"))
+    return home
+
+
+def empty_home(warm: Path, home: Path) -> Path:
+    """Make a home whose MLflow tables are those of the warm one, with nothing in them."""
+    home.mkdir()
+    with closing(sqlite3.connect(warm / "mlflow.db")) as source, closing(sqlite3.connect(home / "mlflow.db")) as target:
+        source.backup(target)
+        for table in ("experiment_tags", "metrics", "params", "tags", "latest_metrics", "runs"):
+            target.execute(f"DELETE FROM {table}")
+        target.execute("DELETE FROM experiments WHERE name <> 'Default'")
+        target.commit()
     return home
 
 

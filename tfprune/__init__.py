@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tfprune.masking.schedule import ConstantSparsity, FrozenMasks, StepSparsity
     from tfprune.masking.wrap import retarget, strip, wrap
     from tfprune.models.files import save
-    from tfprune.results import Plan
+    from tfprune.results.structure import Plan
     from tfprune.rounds.callbacks import callbacks
     from tfprune.rounds.start import run
     from tfprune.slices.evaluate import evaluate
     from tfprune.structure.shrink import apply, plan, shrink
     from tfprune.structure.visit import rule
+    from tfprune.tuning.search import search, sensitivity
 
 # Before anyone imports TensorFlow: TF-MOT works on tf_keras only.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
@@ -35,7 +36,7 @@ _ROOMS = {
     "ExponentialDecay": "tfprune.masking.decay",
     "FrozenMasks": "tfprune.masking.schedule",
     "LinearDecay": "tfprune.masking.decay",
-    "Plan": "tfprune.results",
+    "Plan": "tfprune.results.structure",
     "PolynomialDecay": "tfprune.masking.decay",
     "StepSparsity": "tfprune.masking.schedule",
     "apply": "tfprune.structure.shrink",
@@ -49,6 +50,8 @@ _ROOMS = {
     "rule": "tfprune.structure.visit",
     "run": "tfprune.rounds.start",
     "save": "tfprune.models.files",
+    "search": "tfprune.tuning.search",
+    "sensitivity": "tfprune.tuning.search",
     "shrink": "tfprune.structure.shrink",
     "strip": "tfprune.masking.wrap",
     "wrap": "tfprune.masking.wrap",
@@ -74,6 +77,8 @@ __all__ = [
     "rule",
     "run",
     "save",
+    "search",
+    "sensitivity",
     "shrink",
     "strip",
     "wrap",

@@ -17,27 +17,38 @@ import sys
 import numpy as np
 import tfprune
 
-model = tfprune.load(sys.argv[1])
-x, y = np.load(sys.argv[2]), np.arange(32) % 4
-before = model.predict(x, verbose=0)
-model.compile("sgd", "sparse_categorical_crossentropy")
-model.fit(x, y, batch_size=8, epochs=1, verbose=0)
-np.savez(sys.argv[3], before=before, sparsity=tfprune.measure(model).sparsity)
+folder, *names = sys.argv[1:]
+x, y = np.load(f"{folder}/x.npy"), np.arange(32) % 4
+for name in names:
+    model = tfprune.load(f"{folder}/{name}")
+    before = model.predict(x, verbose=0)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(x, y, batch_size=8, epochs=1, verbose=0)
+    np.savez(f"{folder}/{name}.npz", before=before, sparsity=tfprune.measure(model).sparsity)
 """
+NAMES = ("model.keras", "model.h5", "saved_model")
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.h5", "saved_model"])
-def test_goes_on_in_another_process(tmp_path: Path, name: str) -> None:
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """The folder where the process leaves what it found, a model at a time, and the answers before it was saved."""
+    folder = tmp_path_factory.mktemp("files")
     dense = keras.Sequential([keras.layers.Dense(16, "relu", input_shape=(10,)), keras.layers.Dense(4, "softmax")])
     pruned = tfprune.wrap(dense, tfprune.PolynomialDecay(final_sparsity=0.8, end_step=8, frequency=2))
     pruned.compile("sgd", "sparse_categorical_crossentropy")
     x = np.random.default_rng(0).normal(size=(32, 10)).astype(np.float32)
     pruned.fit(x, np.arange(32) % 4, batch_size=8, epochs=1, verbose=0)
     assert tfprune.measure(pruned).sparsity < 0.75
-    np.save(tmp_path / "x.npy", x)
-    path = tfprune.save(pruned, tmp_path / name)
-    words = [sys.executable, "-c", GO_ON, str(path), str(tmp_path / "x.npy"), str(tmp_path / "out.npz")]
-    subprocess.run(words, check=True, timeout=300)
-    with np.load(tmp_path / "out.npz") as out:
-        np.testing.assert_array_equal(out["before"], pruned.predict(x, verbose=0))
+    np.save(folder / "x.npy", x)
+    for name in NAMES:
+        assert tfprune.save(pruned, folder / name) == folder / name
+    subprocess.run([sys.executable, "-c", GO_ON, str(folder), *NAMES], check=True, timeout=300)
+    return folder, pruned.predict(x, verbose=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_goes_on_in_another_process(name: str, expected: tuple[Path, np.ndarray]) -> None:
+    folder, answers = expected
+    with np.load(folder / f"{name}.npz") as out:
+        np.testing.assert_array_equal(out["before"], answers)
         assert out["sparsity"] == pytest.approx(0.8, abs=0.005)

@@ -305,9 +305,25 @@ def test_equal_runs_give_equal_bits(name: str, whole: Callable, examples: tuple)
 
 
 RESUMED = [(name, ("keras", "h5")[place % 2]) for place, name in enumerate(CASES)]  # the kinds of files take turns
+# What a file has to keep besides weights and masks: draws, sums of gradients, functions, steps, scopes, patterns.
+QUICK = (
+    *("importance random", "importance movement", "importance taylor", "importance of gradients"),
+    *("schedule StepSparsity", "schedule LinearDecay", "scope erk", "scope global with limits", "scope mapping"),
+    *("regrow layer", "regrow global", "pattern 1x4", "pattern 2:4 global", "pattern 2:4 regrow", "pattern 2x2 regrow"),
+)
 
 
-@pytest.mark.parametrize(("name", "ending"), [*RESUMED, ("importance taylor", "h5")])
+def test_what_is_resumed_quickly_are_cases() -> None:
+    assert set(QUICK) <= set(CASES)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        pytest.param(name, ending, marks=[] if name in QUICK else pytest.mark.full)
+        for name, ending in [*RESUMED, ("importance taylor", "h5")]
+    ],
+)
 def test_a_model_saved_halfway_ends_at_the_same_bits(
     name: str, ending: str, whole: Callable, examples: tuple, tmp_path: Path
 ) -> None:

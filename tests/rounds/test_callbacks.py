@@ -11,6 +11,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import tiny_workflow
 from mlflow.entities import Run
 
 import tfprune
@@ -121,8 +122,8 @@ def test_others_may_watch_the_worst_slice_from_anywhere_in_the_list(first: bool)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("tracking")
+def home(tmp_path_factory: pytest.TempPathFactory, warm_home: Path) -> Path:
+    return tiny_workflow.empty_home(warm_home, tmp_path_factory.mktemp("tracking") / "home")
 
 
 @pytest.fixture

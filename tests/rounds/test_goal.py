@@ -70,7 +70,14 @@ def test_floors_are_shares_of_the_final_ones(trained):
     assert all(0.54 <= each <= 0.66 for each in sparsities(result.model))
 
 
-@pytest.mark.parametrize(("pattern", "target"), [("2:4", 0.5), ("1:4", 0.75), ("3:4", 0.25)])
+@pytest.mark.parametrize(
+    ("pattern", "target"),
+    [
+        ("2:4", 0.5),
+        pytest.param("1:4", 0.75, marks=pytest.mark.full),
+        pytest.param("3:4", 0.25, marks=pytest.mark.full),
+    ],
+)
 def test_n_of_m(pattern, target, trained):
     result = execute(
         recipe("nofm", prune={"target": {"sparsity": target}, "rounds": 2, "pattern": pattern}), model=trained
@@ -302,7 +309,15 @@ def undisturbed(warm_home) -> RunResult:
         return execute(recipe("kill", **LOTTERY))
 
 
-@pytest.mark.parametrize("moment", ["before progress", "after progress", "dense", "in a round"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "before progress",
+        pytest.param("after progress", marks=pytest.mark.full),
+        pytest.param("dense", marks=pytest.mark.full),
+        "in a round",
+    ],
+)
 def test_killed_around_the_epoch_that_is_kept(moment, undisturbed, monkeypatch):
     """The same bits, wherever it was cut off."""
     keep = Workflow.keep_progress

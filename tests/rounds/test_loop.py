@@ -17,7 +17,7 @@ from tfprune.masking.masked import masked_layers
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
-from tfprune.rounds.start import _fingerprint, execute
+from tfprune.rounds.start import fingerprint_of, execute
 from tfprune.rounds.stop import best_round
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -358,7 +358,7 @@ def test_another_architecture_is_another_workflow():
     def fingerprint(activation: str) -> str:
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.layers.Dense(3, activation, input_shape=(8,))])
-        return _fingerprint(model, from_arrays(*tiny_workflow.examples()))
+        return fingerprint_of(model, from_arrays(*tiny_workflow.examples()))
 
     assert fingerprint("relu") == fingerprint("relu")  # whatever number Keras gives to the layer
     assert fingerprint("relu") != fingerprint("tanh")

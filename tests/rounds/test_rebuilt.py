@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 import tfprune
 from tfprune.backend import keras
-from tfprune.errors import ImportanceError, StorageError, SurgeryError
+from tfprune.errors import ImportanceError, SelectionError, StorageError, SurgeryError
 from tfprune.masking.masked import masked_layers
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
@@ -141,6 +141,62 @@ def test_budgets_are_met(target, scope, within, trained):
     assert tfprune.measure(result.model).parameters == result.best_round.measurement.parameters
 
 
+@pytest.mark.parametrize(
+    ("scope", "ratio", "left", "rounds"),
+    [
+        ({"first": 0.25, "sec*": 0.75}, 0.5, (12, 4), 1),  # as the shares have it
+        ({"first": 0.25, "sec*": 0.75}, 0.5, (12, 4), 3),
+        ({"first": 0.1, "second": 0.3}, 0.5, (12, 4), 2),  # further, in proportion
+        ({"first": 0.0, "*": 0.4}, 0.2, (16, 10), 3),
+        ({"first": 0.3, "second": 0.6}, 0.7, (9, 1), 3),  # one is used up
+    ],
+    ids=str,
+)
+def test_shares_by_coupling_whatever_the_number_of_rounds(scope, ratio, left, rounds, trained):
+    prune = {"method": "structured", "target": {"ratio": ratio}, "rounds": rounds, "scope": scope}
+    result = run("shares", prune, model=trained, finetune__epochs=0, stop={"max_drop": None})
+    assert widths(result.model) == left
+    assert result.target_met and len(result.rounds) == rounds + 1
+    assert result.best_round.removed == pytest.approx(1 - sum(left) / 32)
+
+
+def test_shares_by_coupling_after_a_round_that_failed(trained):
+    """Units that were tried and came back count for nothing."""
+    prune = {"method": "structured", "target": {"ratio": 0.9}, "rounds": 2, "scope": {"first": 0.4, "second": 0.8}}
+    result = run("retried", prune, model=trained, stop=STRICT, finetune__epochs=0)
+    assert not all(each.verdict.passed for each in result.rounds) and result.best
+    first, second = (16 - each for each in widths(result.model))
+    assert second == pytest.approx(2 * first, abs=1) or second == 15
+
+
+@pytest.mark.parametrize(
+    ("target", "within"),
+    [({"macs": 0.5}, lambda found: found.macs <= 216), ({"params": 300}, lambda found: found.parameters <= 300)],
+    ids=["macs", "params"],
+)
+def test_budgets_are_met_with_shares_by_coupling(target, within, trained):
+    prune = {"method": "structured", "target": target, "rounds": 3, "scope": {"first": 0.2, "second": 0.4}}
+    result = run("proportion", prune, model=trained, finetune__epochs=0, stop={"max_drop": None})
+    assert result.target_met and within(result.best_round.measurement)
+    first, second = widths(result.model)
+    assert 16 - second == pytest.approx(2 * (16 - first), abs=1)
+
+
+def test_shares_by_coupling_in_multiples(trained):
+    wide = tiny_workflow.build((8,), 3, width=24)
+    scope = {"first": 1 / 3, "second": 2 / 3}
+    prune = {"method": "structured", "target": {"ratio": 0.5}, "multiple_of": 8, "rounds": 3, "scope": scope}
+    result = run("octets", prune, model=wide, finetune__epochs=0, stop={"max_drop": None})
+    assert widths(result.model) == (16, 8) and result.target_met
+
+
+def test_a_second_phase_counts_its_shares_anew(trained):
+    first = {"method": "structured", "rounds": 2, "target": {"ratio": 0.25}, "scope": {"first": 0.5}}
+    second = {**first, "scope": {"first": 0.5, "second": 0.25}, "target": {"ratio": 1 / 3}}
+    result = run("phases", [first, second], model=trained, finetune__epochs=0, stop={"max_drop": None})
+    assert widths(result.model) == (4, 12) and result.target_met
+
+
 def test_a_latency(trained):
     wide = tiny_workflow.build((8,), 3, width=512)
     dense = tfprune.cost.latency.latency(wide, seconds=0.2).median_ms
@@ -153,7 +209,16 @@ def test_a_latency(trained):
     assert ledger["phases"][0]["times"]["1"] <= 0.7 * dense
 
 
-@pytest.mark.parametrize("importance", ["taylor", "fisher", "gradient", "gate", "apoz", "fpgm", "random"])
+@pytest.mark.parametrize(
+    "importance",  # of gradients, of activations, of weights; each of them by itself in structure/test_unit_scores.py
+    [
+        "taylor",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("fisher", "gradient", "gate")),
+        "apoz",
+        "fpgm",
+        pytest.param("random", marks=pytest.mark.full),
+    ],
+)
 def test_scores(importance, trained):
     result = run(
         "scores", {**HALF, "importance": importance, "rounds": 1, "batches": 2}, model=trained, finetune__epochs=0
@@ -212,6 +277,7 @@ def test_what_rounding_leaves_open_is_no_failure(trained):
         ({"multiple_of": 8}, 8 / 32, 0.5 * 3.5 / 16),
         ({"multiple_of": 32}, 1 / 32, 0.5 * 0.5 / 16),
         ({"scope": "global"}, 1 / 32, 0.5 / 32),
+        ({"scope": {"first": 0.5}}, 1 / 32, 0.5 / 32),
         ({"ignore": ["first"]}, 0.5 / 16, 0.5 * 0.5 / 16),
         ({"target": {"params": 0.5}}, 0, 0),
     ],
@@ -411,6 +477,10 @@ class NoTraining(Watch):
         ({"units": ["heads"]}, SurgeryError, "nothing to remove"),
         ({"target": {"params": 5}}, SurgeryError, "out of reach"),
         ({"target": {"macs": 0.01}}, SurgeryError, "out of reach"),
+        ({"scope": {"secnod": 0.5}}, SelectionError, "'secnod' matches no coupling.*did you mean 'second'"),
+        ({"scope": {"first": 0.5}, "target": {"ratio": 0.6}}, SurgeryError, "0.6 is out of reach: .* a ratio of 0.468"),
+        ({"scope": {"first": 0.5}, "target": {"macs": 0.1}}, SurgeryError, "out of reach.*in last .*scope"),
+        ({"scope": {"x*": 0.5}, "target": {"latency_ms": 5}}, SelectionError, r"'x\*' matches no coupling"),
         ({"importance": "no_such_module:f"}, ImportanceError, "no module 'no_such_module'"),
     ],
     ids=str,

@@ -174,13 +174,7 @@ def assert_same(home: Path, undisturbed: Path) -> None:
 @pytest.fixture
 def workshop(tmp_path, warm_home) -> tuple[Path, Path]:
     """A folder with the recipe, and a home whose database has its tables already."""
-    home = tmp_path / "home"
-    home.mkdir()
-    with sqlite3.connect(warm_home / "mlflow.db") as source, sqlite3.connect(home / "mlflow.db") as target:
-        source.backup(target)
-        for table in ("experiment_tags", "metrics", "params", "tags", "latest_metrics", "runs"):
-            target.execute(f"DELETE FROM {table}")
-        target.execute("DELETE FROM experiments WHERE name = 'tfprune'")
+    home = tiny_workflow.empty_home(warm_home, tmp_path / "home")
     tiny_workflow.write(tmp_path / "recipe.yaml")
     return tmp_path, home
 

@@ -154,8 +154,9 @@ def test_the_floor_itself_can_be_had_and_nothing_under_it() -> None:
     assert "\n" not in str(caught.value)
     text = str(caught.value)
     floor = int(text.split("given, ")[1].split(" is the least")[0].replace(",", ""))
-    named = text.split("most of it is in ")[1].split(";")[0].split(", ")
-    assert named[0] == "b" and set(named) <= {"a", "b", "norm", "c", "out"}
+    told = dict(each.rstrip(")").split(" (") for each in text.split("most of it is in ")[1].split(";")[0].split(", "))
+    assert next(iter(told)) == "b" and set(told) <= {"a", "b", "norm", "c", "out"}
+    assert int(told["b"]) == 2 * 9 * 20 + 20 <= floor, "what each layer costs at the least"
     small, _ = tfprune.shrink(model, params=floor, minimum=2, ignore=["b"])
     assert tfprune.measure(small).parameters == floor
     with pytest.raises(SurgeryError, match=str(floor)):

@@ -86,7 +86,11 @@ HALF = {"ratio": 0.5}
         ({"latency_ms": 0.0}, SelectionError, "latency_ms must be over 0"),
         ({"size_mb": -1e-3}, SelectionError, "size_mb must be over 0"),
         # limits
-        ({**HALF, "scope": "globl"}, SelectionError, "scope must be one of layer, global, but got 'globl'"),
+        (
+            {**HALF, "scope": "globl"},
+            SelectionError,
+            "scope must be one of layer, global, or shares by coupling, but got 'globl'",
+        ),
         ({**HALF, "scope": None}, SelectionError, "scope must be one of .* but got None"),
         ({**HALF, "scope": ["layer"]}, SelectionError, "scope must be one of"),
         ({**HALF, "units": ["filter"]}, SelectionError, "units must be of .*got 'filter'; did you mean 'filters'"),
@@ -117,7 +121,11 @@ HALF = {"ratio": 0.5}
         ({**HALF, "units": ["heads"]}, SurgeryError, r"nothing to remove; there are filters, which units=\['heads'\]"),
         ({**HALF, "minimum": 8}, SurgeryError, "nothing to remove within minimum=8, .*let more fall"),
         ({**HALF, "ceiling": 0.05}, SurgeryError, "nothing to remove.*ceiling=0.05"),
-        ({"params": 5}, SurgeryError, "budget of 5 parameters is out of reach: .* 13 is the least, .*in hidden, out"),
+        (
+            {"params": 5},
+            SurgeryError,
+            "budget of 5 parameters is out of reach: .* 13 is the least, .*in hidden \\(7\\), out \\(6\\)",
+        ),
         ({"macs": 1}, SurgeryError, "multiply-accumulates is out of reach"),
         ({"size_mb": 1e-9}, SurgeryError, "MB is out of reach"),
         # scores

@@ -26,7 +26,7 @@ from mlflow import MlflowClient
 
 from tfprune.recipe import TrackSection
 from tfprune.tracking import ui
-from tfprune.tracking.store import Recorded
+from tfprune.tracking.recorded import Recorded
 from tfprune.tracking.ui import UiServer, serve_ui
 from tfprune.tracking.view import VIEW_TAG, VIEWS, run_colour, saved_views
 

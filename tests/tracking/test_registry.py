@@ -15,7 +15,8 @@ from mlflow.exceptions import MlflowException
 from tfprune.errors import TrackingError
 from tfprune.recipe import TrackSection
 from tfprune.results import RunResult
-from tfprune.tracking.store import Tracker, tracking_uri
+from tfprune.tracking.store import tracking_uri
+from tfprune.tracking.workflows import Tracker
 
 NOTE = "**hand-1** Target met.\n\nsecond line\n\n| round | accuracy |\n|---|---|\n| dense | 90% |"
 

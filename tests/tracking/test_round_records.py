@@ -33,7 +33,9 @@ from tfprune.results import Round, RunResult, SliceScore
 from tfprune.slices.answers import Answers
 from tfprune.slices.define import Slice
 from tfprune.slices.records import examples_pieces, write_examples
-from tfprune.tracking.store import Recorded, Tracker, tracking_uri
+from tfprune.tracking.recorded import Recorded
+from tfprune.tracking.store import tracking_uri
+from tfprune.tracking.workflows import Tracker
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +72,31 @@ class Pruner:
         masks = next_masks(self._tensors(selection), selection, sparsity, min(1.0, sparsity / final) if final else 1.0)
         self._assign(list(masks))
         self.goal = self.schedule, self.selection
+
+    @contextmanager
+    def alone(self, tensors: Sequence[Tensor], layer: str, sparsity: float) -> Iterator[None]:
+        """Hold a single layer at a sparsity for a while; masks, and the weights of all others, stay as they are.
+
+        Args:
+            tensors: of `scored`.
+            layer: by its own name.
+            sparsity: of that layer, in [0, 1).
+        """
+        selection = replace(self.selection, scope="layer", floor=0.0, ceiling=1.0, normalize=False, regrow=0.0)
+        pairs = [(each, weight) for each, weight in zip(tensors, self._weights, strict=True) if each.layer == layer]
+        masks = next_masks([each for each, _ in pairs], selection, sparsity)
+        kept = [(weight, weight.numpy()) for _, weight in pairs]
+        try:
+            for (weight, values), mask in zip(kept, masks, strict=True):
+                weight.assign(np.where(mask, values, np.zeros((), values.dtype)))
+            yield
+        finally:
+            for weight, values in kept:
+                weight.assign(values)
+
+    def scored(self) -> list[Tensor]:
+        """All prunable tensors with their scores as they are now."""
+        return list(self._tensors(replace(self.selection, regrow=0.0)))
 
     def sparsity(self) -> float:
         """Share of the prunable weights that the masks hold at zero, in [0, 1]."""

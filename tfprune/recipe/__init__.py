@@ -32,6 +32,7 @@ from tfprune.recipe.explain import explain
 from tfprune.recipe.masking import Importance, PruneSection, ScheduleSection, Scope, TargetSection
 from tfprune.recipe.model import ModelSection
 from tfprune.recipe.reading import NOT_YAML, override, read_yaml
+from tfprune.recipe.search import OracleName, SearchSection, WeightedObjective
 from tfprune.recipe.slices import (
     AllOf,
     AnyOf,
@@ -77,12 +78,14 @@ __all__ = [
     "ModelSection",
     "NoneOf",
     "NpzData",
+    "OracleName",
     "PruneSection",
     "Rarest",
     "RarestCount",
     "Recipe",
     "ScheduleSection",
     "Scope",
+    "SearchSection",
     "Section",
     "SliceSection",
     "SliceSpec",
@@ -97,6 +100,7 @@ __all__ = [
     "UnitImportance",
     "UnitKind",
     "UnitScope",
+    "WeightedObjective",
     "Where",
     "find",
     "load",

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BeforeValidator, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from tfprune.errors import nearest
 from tfprune.recipe.base import Count, FunctionName, OpenShare, Positive, PositiveShare, Section, no_bool, shown
 
 
@@ -23,6 +24,30 @@ Amount = Annotated[int | float, BeforeValidator(_amount)]
 UnitKind = Literal["filters", "heads", "groups", "key_size", "blocks", "hidden"]
 UnitImportance = Literal["l1", "l2", "taylor", "fisher", "gradient", "gate", "bn_scale", "fpgm", "apoz", "random"]
 UnitScope = Literal["layer", "global"]
+
+
+def _scope(value: Any) -> Any:
+    """Take one of the scopes, or shares by coupling."""
+    known = get_args(UnitScope)
+    if isinstance(value, str) and value in known:
+        return value
+    if not isinstance(value, dict):
+        close = nearest(value, known) if isinstance(value, str) else ""
+        raise ValueError(f"got {shown(value)}, expected one of {', '.join(known)}, or shares by coupling{close}")
+    for name, share in value.items():
+        if not isinstance(name, str):
+            raise ValueError(f"got {shown(name)}, expected the name or pattern of a coupling")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ValueError(f"got {shown(share)} for {name!r}, expected a share, from 0 to less than 1")
+    if not any(value.values()):
+        raise ValueError(
+            f"got {shown(value)}, which removes nothing; give a share over 0 to one coupling at least, "
+            f"or one of {', '.join(known)}"
+        )
+    return {name: float(share) for name, share in value.items()}
+
+
+UnitScopes = Annotated[UnitScope | dict[str, float], BeforeValidator(_scope)]
 
 
 class StructuredTarget(Section):
@@ -88,7 +113,9 @@ class StructuredSection(Section):
             (weights, gradients); higher means keep.
         batches: of the training part, always the same ones and not augmented, for scores that need data.
         scope: the same share of each coupling of layers (``layer``), or the lowest scores of the whole model
-            (``global``), normalised and per cost.
+            (``global``), normalised and per cost. Or shares by coupling, a mapping of names or patterns: how much each
+            loses in proportion to the others, counted from the model that the section starts from; the target says how
+            far. Couplings that are not named keep all they make; `tfprune inspect --structure` names them.
         ignore: names or patterns (``conv*``) of layers whose units stay.
         units: which kinds may fall: ``filters`` (neurons too), ``heads``, ``groups`` (of a grouped convolution),
             ``key_size`` (of attention), ``blocks`` (whole residual branches), ``hidden`` (units that pass a
@@ -103,7 +130,7 @@ class StructuredSection(Section):
     target: StructuredTarget
     importance: UnitImportance | FunctionName = "l2"
     batches: Count = 8
-    scope: UnitScope = "layer"
+    scope: UnitScopes = "layer"
     ignore: tuple[str, ...] = ()
     units: tuple[UnitKind, ...] = ("filters", "heads")
     multiple_of: Count = 1

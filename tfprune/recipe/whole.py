@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
@@ -14,6 +14,7 @@ from tfprune.recipe.base import NUMBER, Section
 from tfprune.recipe.data import AnyData
 from tfprune.recipe.masking import PruneSection, ScheduleSection
 from tfprune.recipe.model import ModelSection
+from tfprune.recipe.search import SearchSection
 from tfprune.recipe.slices import SliceSpec
 from tfprune.recipe.structured import StructuredSection
 from tfprune.recipe.training import FinetuneSection, StopSection, TrainSection
@@ -59,6 +60,9 @@ class Recipe(Section):
     export: ExportSection | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31), NUMBER] = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    search: SearchSection = SearchSection()
+
+    _newer: ClassVar = frozenset(("search",))
 
     @model_validator(mode="after")
     def _structure_first(self) -> Self:
@@ -147,8 +151,8 @@ class Recipe(Section):
 
     @property
     def digest(self) -> str:
-        """Eight hex digits over all that decides the result; tracking and export do not."""
-        content = self.model_dump(mode="json", exclude={"track", "export"})
+        """Eight hex digits over all that decides the result of a run; tracking, export and a search do not."""
+        content = self.model_dump(mode="json", exclude={"track", "export", "search"})
         written = content["prune"] if isinstance(content["prune"], list) else [content["prune"]]
         for section, plain in zip(self.sections, written, strict=True):
             if isinstance(section.scope, dict):

@@ -22,7 +22,7 @@ from tfprune.results import Round, SliceScore, best_round
 
 _WORST = 5
 _REASONS = 3
-_LONGEST = 7_900
+LONGEST = 7_900
 """Characters; MLflow cuts a description at 8,000, in the middle of a table."""
 
 
@@ -37,7 +37,7 @@ def workflow_markdown(name: str, rounds: Sequence[Round], outcome: str, *, asked
     """
     for most in (len(rounds), 30, 15, 8, 4):
         text = _report(name, rounds, outcome, asked, most)
-        if len(text) <= _LONGEST:
+        if len(text) <= LONGEST:
             break
     return text
 
@@ -61,7 +61,7 @@ def _paragraph(name: str, rounds: Sequence[Round], outcome: str, asked: str) -> 
         counted = f"{len(tried)} round{'s' * (len(tried) != 1)} tried, {failed or 'none'} failed; " + (
             f"the best is {best.label}." if best.number else "none passed, so the dense model is what is left."
         )
-    return " ".join(part for part in (f"**{_safe(name)}**", _safe(outcome), _safe(asked), counted) if part)
+    return " ".join(part for part in (f"**{safe_text(name)}**", safe_text(outcome), safe_text(asked), counted) if part)
 
 
 def _rounds(rounds: Sequence[Round], most: int) -> str:
@@ -71,8 +71,12 @@ def _rounds(rounds: Sequence[Round], most: int) -> str:
     shown = [each for each in rounds if each in latest or each.number in (0, best)]
     note = f"\n\n{len(rounds) - len(shown)} earlier rounds are left out." if len(shown) < len(rounds) else ""
     rows = [[*round_row(each, columns)[:-1], "passed" if each.verdict.passed else "**failed**"] for each in shown]
-    safe = [[*map(_safe, row[:-1]), row[-1]] for row in rows]
-    return "### Rounds, on the validation split\n\n" + _table(columns, safe, numbers=range(1, len(columns) - 2)) + note
+    safe = [[*map(safe_text, row[:-1]), row[-1]] for row in rows]
+    return (
+        "### Rounds, on the validation split\n\n"
+        + markdown_table(columns, safe, numbers=range(1, len(columns) - 2))
+        + note
+    )
 
 
 def _worst_slices(told: Round) -> str:
@@ -83,14 +87,16 @@ def _worst_slices(told: Round) -> str:
         return ""
     measure, unit = worst[0].measure, unit_of(worst[0].measure)
     header = ("slice", "examples", measure, f"drop ({unit})" if unit else "drop", "95% interval")
-    rows = [[_safe(each.name), f"{each.support:,}", _now_and_then(each), *_drop_cells(each)] for each in worst]
+    rows = [[safe_text(each.name), f"{each.support:,}", _now_and_then(each), *_drop_cells(each)] for each in worst]
     count = len(told.evaluation.slices) - len(told.evaluation.judged)
     notes = [f"\\{MARK} p < {LEVEL} after Holm's correction."] if any(map(mark_of, worst)) else []
     if count:
         few = f"fewer than {told.evaluation.min_support} examples, or chosen by the answers,"
         notes.append(f"{count} slice{'s' * (count != 1)} with {few} left out.")
     title = f"### Slices that paid most in {told.label}{'' if told.verdict.passed else ', which failed'}"
-    return "\n\n".join([title, _table(header, rows, numbers=range(1, 5)), *([" ".join(notes)] if notes else [])])
+    return "\n\n".join(
+        [title, markdown_table(header, rows, numbers=range(1, 5)), *([" ".join(notes)] if notes else [])]
+    )
 
 
 def _drop_cells(each: SliceScore) -> tuple[str, str]:
@@ -120,14 +126,14 @@ def _before_and_after(dense: Round, told: Round) -> str:
         ],
         ["churn: answers that changed", "", share_words(after.whole.churn)],
     ]
-    told_rows = [[row[0], *map(_safe, row[1:])] for row in rows if any(row[1:])]
-    return "### Before and after\n\n" + _table(("", "dense", told.label), told_rows, numbers=range(1, 3))
+    told_rows = [[row[0], *map(safe_text, row[1:])] for row in rows if any(row[1:])]
+    return "### Before and after\n\n" + markdown_table(("", "dense", told.label), told_rows, numbers=range(1, 3))
 
 
 def _failures(rounds: Sequence[Round], most: int) -> str:
     """The latest rounds that failed, with the first reasons of each."""
     failed = [each for each in rounds if not each.verdict.passed]
-    lines = [f"- {each.label}: {_safe(reasons_words(each.verdict.reasons, _REASONS))}" for each in failed[-most:]]
+    lines = [f"- {each.label}: {safe_text(reasons_words(each.verdict.reasons, _REASONS))}" for each in failed[-most:]]
     if len(failed) > most:
         lines.append(f"- {len(failed) - most} earlier ones are left out")
     return "\n".join(["### Rounds that failed", "", *lines]) if lines else ""
@@ -136,20 +142,20 @@ def _failures(rounds: Sequence[Round], most: int) -> str:
 def _groups(told: Round) -> str:
     """Groups that were found and not asked for, with what their examples have in common."""
     lines = [
-        f"- {_safe(each.name)}: {_safe(each.rule)} ({each.support:,} examples, {_now_and_then(each)})"
+        f"- {safe_text(each.name)}: {safe_text(each.rule)} ({each.support:,} examples, {_now_and_then(each)})"
         for each in told.evaluation.slices
         if each.rule
     ]
     return "\n".join([f"### Groups found in {told.label}", "", *lines]) if lines else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: range) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: range) -> str:
     """A table of GitHub's Markdown; `numbers` are the columns aligned to the right."""
     rule = ["---:" if place in numbers else "---" for place in range(len(header))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
-def _safe(text: str) -> str:
+def safe_text(text: str) -> str:
     """Text that Markdown takes as text: names are users' own."""
     escaped = re.sub(r"([\\`*\[\]|#~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

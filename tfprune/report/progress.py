@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tfprune.report.summary import round_sentence
+from tfprune.report.trials import trial_sentence
 from tfprune.report.watch import Watch
-from tfprune.results import Round
+from tfprune.results import Round, Trial
 
 
 class ProgressWatch(Watch):
@@ -41,3 +42,6 @@ class ProgressWatch(Watch):
 
     def round(self, finished: Round) -> None:
         self._console.print(round_sentence(finished), markup=False)  # names are users' own
+
+    def trial(self, trial: Trial, best: float | None) -> None:
+        self._console.print(trial_sentence(trial, best), markup=False)  # messages may hold brackets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfprune.results import Round
+from tfprune.results import Round, Trial
 
 
 class Watch:
@@ -22,3 +22,6 @@ class Watch:
 
     def round(self, finished: Round) -> None:
         """A round is evaluated and recorded."""
+
+    def trial(self, trial: Trial, best: float | None) -> None:
+        """A trial of a search has ended; `best` is the highest objective so far, None where all failed."""

@@ -16,8 +16,8 @@ from tfprune.slices.answers import Question
 from tfprune.slices.evaluate import as_batches, examine
 from tfprune.slices.exam import Examination
 from tfprune.slices.tasks import check_task
+from tfprune.tracking.fits import FitTracker
 from tfprune.tracking.metrics import evaluation_metrics
-from tfprune.tracking.store import Tracker
 
 
 def callbacks(
@@ -96,7 +96,7 @@ class SliceReport(keras.callbacks.Callback):
 
     comes_first = True
 
-    def __init__(self, exam: Examination, tracker: Tracker | None) -> None:
+    def __init__(self, exam: Examination, tracker: FitTracker | None) -> None:
         super().__init__()
         self._exam = exam
         self._tracker = tracker
@@ -109,8 +109,8 @@ class SliceReport(keras.callbacks.Callback):
         self.baseline = self._exam.evaluate(before)
         if self._tracker is not None:
             schedule = masked_layers(self.model)[0].schedule
-            self._tracker.begin_fit(self.model.name, {f"schedule.{k}": v for k, v in schedule.get_config().items()})
-            self._tracker.record_fit_epoch(0, evaluation_metrics(self.baseline))
+            self._tracker.begin(self.model.name, {f"schedule.{k}": v for k, v in schedule.get_config().items()})
+            self._tracker.record_epoch(0, evaluation_metrics(self.baseline))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs if logs is not None else {}
@@ -124,16 +124,16 @@ class SliceReport(keras.callbacks.Callback):
                 f"finetune/{key}": value for key, value in logs.items() if key not in ("sparsity", "worst_slice_drop")
             }
             metrics = {**own, **evaluation_metrics(evaluation), "sparsity": logs.get("sparsity", 0.0)}
-            self._tracker.record_fit_epoch(epoch + 1, metrics)
+            self._tracker.record_epoch(epoch + 1, metrics)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._tracker is not None:
-            self._tracker.end_fit()
+            self._tracker.end()
 
 
-def _tracker(track: bool | str | TrackSection | None) -> Tracker | None:
+def _tracker(track: bool | str | TrackSection | None) -> FitTracker | None:
     if not track:
         return None
     if isinstance(track, TrackSection):
-        return Tracker(track)
-    return Tracker(TrackSection(uri=track if isinstance(track, str) else None))
+        return FitTracker(track)
+    return FitTracker(TrackSection(uri=track if isinstance(track, str) else None))

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -35,6 +35,7 @@ from tfprune.recipe import Recipe
 from tfprune.results import History, Plan, Round
 from tfprune.rounds.stop import Halt
 from tfprune.storage import home, replacing, sweep
+from tfprune.storage.folders import begin, hold, is_held, latest_first, looking_around
 
 if TYPE_CHECKING:
     from tfprune.backend import keras
@@ -82,6 +83,7 @@ class Ledger:
     phases: tuple[Begun, ...] = ()
 
 
+PROGRESS = "progress.npz"
 _LEDGER = TypeAdapter(Ledger)
 _UNREADABLE = "is missing or damaged; remove {folder} and run the recipe again"
 
@@ -138,28 +140,19 @@ class Workflow:
 
     def keep_progress(self, stretch: str, model: keras.Model, history: History) -> None:
         """Write weights, optimizer and history after an epoch of a stretch (``dense``, ``r01`` …)."""
-        arrays = _weights(model)
-        arrays.update({f"o{index}": each.numpy() for index, each in enumerate(optimizer_state(model))})
-        arrays["about"] = np.array(json.dumps({"stretch": stretch, "history": history}))
-        _write_arrays(self.folder / "progress.npz", arrays)
+        write_progress(self._progress, stretch, model, history)
 
     def restore_progress(self, stretch: str, model: keras.Model) -> History:
         """Set a model and its optimizer to the last finished epoch of a stretch; its history is empty if none is."""
-        path = self.folder / "progress.npz"
-        if not path.exists():
-            return []
-        with _arrays(path) as arrays:
-            about = json.loads(str(arrays["about"]))
-            if about["stretch"] != stretch:
-                return []
-            set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
-            optimizer = optimizer_state(model)
-            set_variables(optimizer, [arrays[f"o{index}"] for index in range(len(optimizer))])
-            return about["history"]
+        return read_progress(self._progress, stretch, model)
 
     def close(self) -> None:
         """Let another process in."""
         self._lock.release()
+
+    @property
+    def _progress(self) -> Path:
+        return self.folder / PROGRESS
 
     @property
     def _rewind(self) -> Path:
@@ -189,20 +182,13 @@ def open_workflow(
         RecipeError: `only` cannot be taken up: it is finished, at work elsewhere, or was about other data.
     """
     room = home() / "workflows"
-    try:
-        room.mkdir(parents=True, exist_ok=True)
-        with FileLock(room / ".lock"):  # nobody may take up a workflow between its beginning and its lock
-            sweep(room)
-            if only is not None:
-                return _take_up(room / only, recipe.digest, fingerprint)
-            for folder in sorted(_folders(room, recipe.name), key=_number, reverse=True) if resume else []:
-                with suppress(RecipeError):
-                    return _take_up(folder, recipe.digest, fingerprint)
-            return _begin(room, recipe, fingerprint, created)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {room}: {error.strerror or error}; free some space or set TFPRUNE_HOME"
-        ) from error
+    with looking_around(room):
+        if only is not None:
+            return _take_up(room / only, recipe.digest, fingerprint)
+        for folder in latest_first(room, recipe.name, "ledger.json") if resume else []:
+            with suppress(RecipeError):
+                return _take_up(folder, recipe.digest, fingerprint)
+        return _begin(room, recipe, fingerprint, created)
 
 
 def unfinished(name: str | None = None) -> Path:
@@ -221,27 +207,15 @@ def unfinished(name: str | None = None) -> Path:
     waiting = []
     for folder in folders:
         with suppress(RecipeError):  # an older one
-            if not (_read_ledger(folder).outcome or _is_held(folder)):
+            if not (_read_ledger(folder).outcome or is_held(folder)):
                 waiting.append(folder)
     if not waiting:
         raise RecipeError(f"nothing to resume: no unfinished workflow in {room}; start one with tfprune run RECIPE")
     return max(waiting, key=lambda folder: (folder / "ledger.json").stat().st_mtime)
 
 
-def _folders(room: Path, name: str) -> list[Path]:
-    return [path.parent for path in room.glob(f"{name}-*/ledger.json") if path.parent.name[len(name) + 1 :].isdigit()]
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name.rpartition("-")[2])
-
-
 def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow:
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RecipeError(f"workflow {folder.name!r}: another process is at work on it") from None
+    lock = hold(folder, "workflow")
     try:
         workflow = Workflow(folder, lock)
         ledger = workflow.ledger
@@ -259,26 +233,13 @@ def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow:
 
 
 def _begin(room: Path, recipe: Recipe, fingerprint: str, created: int) -> Workflow:
-    taken = [_number(path) for path in room.glob(f"{recipe.name}-*") if path.name[len(recipe.name) + 1 :].isdigit()]
-    folder = room / f"{recipe.name}-{max(taken, default=0) + 1}"
-    with replacing(folder) as path:
-        path.mkdir()
-        ledger = Ledger(folder.name, uuid.uuid4().hex, recipe.digest, fingerprint, created)
+    def fill(path: Path) -> None:
         (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        ledger = Ledger(path.name, uuid.uuid4().hex, recipe.digest, fingerprint, created)
         (path / "ledger.json").write_bytes(_LEDGER.dump_json(ledger, indent=1))
-    lock = FileLock(folder / "lock")
-    lock.acquire(timeout=0)
-    return Workflow(folder, lock)
 
-
-def _is_held(folder: Path) -> bool:
-    """Whether a process is at work in a folder."""
-    lock = FileLock(folder / "lock")
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
+    folder = begin(room, recipe.name, fill)
+    return Workflow(folder, hold(folder, "workflow"))
 
 
 def _read_ledger(folder: Path) -> Ledger:
@@ -308,6 +269,28 @@ def _arrays(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
             yield arrays
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise StorageError(f"{path}: {_UNREADABLE.format(folder=path.parent)}") from error
+
+
+def write_progress(path: Path, stretch: str, model: keras.Model, history: History) -> None:
+    """Write weights, optimizer and history after an epoch of a stretch of training."""
+    arrays = _weights(model)
+    arrays.update({f"o{index}": each.numpy() for index, each in enumerate(optimizer_state(model))})
+    arrays["about"] = np.array(json.dumps({"stretch": stretch, "history": history}))
+    _write_arrays(path, arrays)
+
+
+def read_progress(path: Path, stretch: str, model: keras.Model) -> History:
+    """Set a model and its optimizer to the last finished epoch of a stretch; its history is empty if none is."""
+    if not path.exists():
+        return []
+    with _arrays(path) as arrays:
+        about = json.loads(str(arrays["about"]))
+        if about["stretch"] != stretch:
+            return []
+        set_variables(model.weights, [arrays[f"w{index}"] for index in range(len(model.weights))])
+        optimizer = optimizer_state(model)
+        set_variables(optimizer, [arrays[f"o{index}"] for index in range(len(optimizer))])
+        return about["history"]
 
 
 def optimizer_state(model: keras.Model) -> list[Any]:

@@ -72,12 +72,19 @@ class Stretch:
         epochs: in all.
         rate: learning rate by progress in [0, 1].
         seed: of the order of examples, of dropout and of augmentation.
+        batches: of each epoch, the first so many; None takes all.
     """
 
     label: str
     epochs: int
     rate: Callable[[float], float]
     seed: int
+    batches: int | None = None
+
+    def steps(self, split: Split, batch_size: int) -> int:
+        """Steps of an epoch."""
+        whole = math.ceil(split.size / batch_size)
+        return whole if self.batches is None else min(whole, self.batches)
 
 
 def train(
@@ -90,6 +97,7 @@ def train(
     watch: Watch,
     stop_asked: Callable[[], bool],
     keep: Callable[[History], None],
+    until: int | None = None,
 ) -> History:
     """Train a compiled model from the epoch after `history` to the last.
 
@@ -105,6 +113,7 @@ def train(
         watch: hears of each step.
         stop_asked: looked at after each batch.
         keep: called with the history after each epoch.
+        until: epoch after which to stop for now, counted from the start of the stretch.
 
     Returns:
         The whole history.
@@ -114,11 +123,11 @@ def train(
         Interrupted: `stop_asked` said so; all finished epochs are kept.
     """
     history = list(history)
-    steps = math.ceil(split.size / section.batch_size)
+    steps = stretch.steps(split, section.batch_size)
     follow = _Follow(stretch, steps, watch, stop_asked)
-    for epoch in range(len(history), stretch.epochs):
+    for epoch in range(len(history), stretch.epochs if until is None else until):
         reset_layer_randomness(model, stretch.seed * 10_007 + epoch)
-        batches = split.epoch(section.batch_size, seed=stretch.seed, epoch=epoch)
+        batches = split.epoch(section.batch_size, seed=stretch.seed, epoch=epoch).take(steps)
         batches = augment(batches, section.augment, seed=stretch.seed, epoch=epoch)
         start = time.time()
         figures = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[follow], verbose=0).history

@@ -30,7 +30,7 @@ from tfprune.rounds.stop import Halt, Step, halt_of, judge, next_step
 from tfprune.slices.exam import Examination
 from tfprune.slices.records import examples_pieces, write_examples
 from tfprune.slices.score import Sitting
-from tfprune.tracking.store import Tracker
+from tfprune.tracking.workflows import Tracker
 
 
 @dataclass

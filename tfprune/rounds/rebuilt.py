@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +22,7 @@ from tfprune.rounds.method import Figures, Method, Phase
 from tfprune.rounds.stop import NoWholeUnit, Step
 from tfprune.rounds.target import Goal, goal_within
 from tfprune.structure.analysis import Analysis
+from tfprune.structure.proportions import Proportions
 from tfprune.structure.ranking import Limits, Ranking
 from tfprune.structure.shrink import apply, plan, shrink
 
@@ -109,8 +111,7 @@ class RebuiltRounds(Method):
         section = self.recipe.structured
         if section.target.counted != "ratio":
             return goal
-        analysis = Analysis(self.begun, section.ignore)
-        ranking = Ranking(analysis, np.zeros(analysis.size + 1), Limits(units=section.units))
+        analysis, ranking = self._at_begin
         total, missed, least = ranking.candidates, 0.0, goal.final
         for group in ranking.groups:
             size, multiple = len(group.units), section.multiple_of
@@ -121,8 +122,15 @@ class RebuiltRounds(Method):
             missed += step / 2
             # Units are counted first, to the nearest, and then the width is brought to the nearest multiple.
             first = 0.5 if size % step else max(1, step - 1) / 2
-            least = min(least, first / total if section.scope == "global" else (1 - goal.final) * first / free)
+            least = min(least, first / total if section.scope != "layer" else (1 - goal.final) * first / free)
         return replace(goal, slack=missed / max(1, total), grain=max(0.0, least - 1e-9))
+
+    @cached_property
+    def _at_begin(self) -> tuple[Analysis, Ranking]:
+        """What may fall of the model that the phase starts from."""
+        section = self.recipe.structured
+        analysis = Analysis(self.begun, section.ignore)
+        return analysis, Ranking(analysis, np.zeros(analysis.size + 1), Limits(units=section.units))
 
     def _line(self, number: int) -> list[int]:
         """The rounds from the first after the origin to this one, each the parent of the next."""
@@ -145,7 +153,10 @@ class RebuiltRounds(Method):
         """The rest of what `shrink` takes; the examples are the same ones in every round."""
         train = self.phase.data.train
         data = train.epoch(self.recipe.train.batch_size, seed=self.recipe.seed, epoch=0)
-        return {**choices_of(self.recipe), "data": data}
+        choices = {**choices_of(self.recipe), "data": data}
+        if isinstance(choices["scope"], dict):  # shares count from where the phase began, however many rounds there are
+            choices["scope"] = Proportions(choices["scope"], self._at_begin[1].sizes)
+        return choices
 
 
 def amount_of(recipe: Recipe, model: keras.Model) -> float:
@@ -161,6 +172,7 @@ def check_structured(recipe: Recipe, model: keras.Model) -> None:
 
     Raises:
         SurgeryError: nothing to remove, a target below what can be reached, a name that matches no layer.
+        SelectionError: a scope that names no coupling.
         ImportanceError: a function that cannot be imported, or gives no scores.
     """
     target, choices = recipe.structured.target, choices_of(recipe)
@@ -171,7 +183,7 @@ def check_structured(recipe: Recipe, model: keras.Model) -> None:
         bound = int(bound * _counted(recipe, measure(model, gzipped=False)) if target.is_share else bound)
     budget: dict[str, Any] = {target.counted: bound}
     if target.counted == "latency_ms":
-        budget = {"ratio": 0.5}  # in place of what takes long to measure; the rest is checked all the same
+        budget = {"ratio": 1e-6}  # in place of what takes long to measure; the rest is checked all the same
     plan(model, **budget, **choices)
 
 

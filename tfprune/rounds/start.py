@@ -32,7 +32,7 @@ from tfprune.rounds.interrupt import stop_on_interrupt
 from tfprune.rounds.loop import Loop
 from tfprune.rounds.rebuilt import check_structured
 from tfprune.tracking.metrics import renamed
-from tfprune.tracking.store import Tracker
+from tfprune.tracking.workflows import Tracker
 
 
 def run(
@@ -79,8 +79,8 @@ def execute(
     watch = watch or Watch()
     make_deterministic(recipe.seed)
     watch.note("loading data and model")
-    parts = _data(recipe, data)
-    dense = _model(recipe, model, parts)
+    parts = data_of(recipe, data)
+    dense = model_of(recipe, model, parts)
     trained = recipe.model.is_trained if model is None and recipe.model else True
     validation, test = (examination(split, recipe, parts) for split in (parts.validation, parts.test))
     selections = _check_before_training(recipe, dense, parts, trained)
@@ -90,7 +90,7 @@ def execute(
     given = {"model": model, "data": data}
     recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
     tracker = Tracker(recipe.track)
-    fingerprint = _fingerprint(dense, parts)
+    fingerprint = fingerprint_of(dense, parts)
     opened = open_workflow(recipe, fingerprint, now(), resume=resume, only=only)
     with closing(opened) as workflow, stop_on_interrupt() as stop_asked:
         if workflow.ledger.rounds or (workflow.folder / "progress.npz").exists():
@@ -111,10 +111,11 @@ def execute(
 
 def dense_model(recipe: Recipe) -> keras.Model:
     """The model that a recipe starts from, untrained where the recipe would train it."""
-    return _model(recipe, None, _data(recipe, None))
+    return model_of(recipe, None, data_of(recipe, None))
 
 
-def _data(recipe: Recipe, given: Any) -> Data:
+def data_of(recipe: Recipe, given: Any) -> Data:
+    """The data of a recipe, or arrays that were handed in in its place."""
     if given is not None:
         return from_arrays(given, section=recipe.data, seed=recipe.seed)
     if recipe.data is None:
@@ -122,7 +123,8 @@ def _data(recipe: Recipe, given: Any) -> Data:
     return load_data(recipe.data, recipe.seed)
 
 
-def _model(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model:
+def model_of(recipe: Recipe, given: keras.Model | None, data: Data) -> keras.Model:
+    """The model that a recipe starts from, or the one that was handed in in its place, held against the data."""
     if given is not None:
         return check_fits(given, "model", data.input_shape, data.input_dtype, len(data.classes))
     if recipe.model is None:
@@ -157,7 +159,7 @@ def _check_phase(phase: Recipe, model: keras.Model) -> Selection | None:
     return selection
 
 
-def _fingerprint(model: keras.Model, data: Data) -> str:
+def fingerprint_of(model: keras.Model, data: Data) -> str:
     """Of the data and of the model that the workflow starts from, its automatic names left out."""
     layers = [[type(layer).__name__, layer.get_config()] for layer in model.layers]
     config = json.dumps(layers, default=lambda value: type(value).__name__, sort_keys=True)

@@ -95,10 +95,10 @@ class Examination:
         check_names([*(each.name for each in steady), *moving])
         return {each.name: int(each.members.sum()) for each in steady} | dict.fromkeys(moving)
 
-    def evaluate(self, now: Sitting, metrics: Metrics | None = None) -> Evaluation:
-        """Score a model that has answered; the dense model itself has no drops."""
+    def evaluate(self, now: Sitting, metrics: Metrics | None = None, *, tests: bool = True) -> Evaluation:
+        """Score a model that has answered; the dense model itself has no drops. See `score` for the rest."""
         before = None if now is self._dense else self._dense
-        return score(now, self.slices(now), before, min_support=self.facts.min_support, metrics=metrics)
+        return score(now, self.slices(now), before, min_support=self.facts.min_support, metrics=metrics, tests=tests)
 
     def slices(self, now: Sitting) -> tuple[Slice, ...]:
         """The slices as they are for a model; those that hang on answers are none of the dense model's."""

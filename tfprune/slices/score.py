@@ -33,6 +33,7 @@ def score(
     *,
     min_support: int = 1,
     metrics: Metrics | None = None,
+    tests: bool = True,
 ) -> Evaluation:
     """Score a model whole and by slice.
 
@@ -42,6 +43,7 @@ def score(
         before: the dense model's answers to them.
         min_support: slices with fewer examples take no part in Holm's correction.
         metrics: of the compiled model; the answers must hold the outputs.
+        tests: False leaves out intervals and p-values, which take most of the time.
 
     Raises:
         DataError: the dense model answered other examples, or is read as one for another task.
@@ -51,8 +53,8 @@ def score(
     if before is not None:
         _check_same(now, before)
     everything = Slice("all", np.ones(len(clean.score), bool))
-    whole = _of_slice(everything, now, before, metrics or {})
-    scores = [_of_slice(each, now, before, metrics or {}) for each in slices]
+    whole = _of_slice(everything, now, before, metrics or {}, tests)
+    scores = [_of_slice(each, now, before, metrics or {}, tests) for each in slices]
     tested = [place for place, each in enumerate(scores) if each.is_judged(min_support) and each.p_value is not None]
     adjusted = holm([scores[place].p_value or 0.0 for place in tested])
     for place, p_value in zip(tested, adjusted, strict=True):
@@ -70,7 +72,7 @@ def _check_same(now: Sitting, before: Sitting) -> None:
         raise DataError(OTHER_ORDER)
 
 
-def _of_slice(which: Slice, now: Sitting, before: Sitting | None, metrics: Metrics) -> SliceScore:
+def _of_slice(which: Slice, now: Sitting, before: Sitting | None, metrics: Metrics, tests: bool) -> SliceScore:
     answers = now[which.variant]
     dense = None if before is None else before[which.variant]
     rows = np.flatnonzero(which.members)
@@ -92,13 +94,15 @@ def _of_slice(which: Slice, now: Sitting, before: Sitting | None, metrics: Metri
     if not is_error and answers.task != "multilabel":
         error = expected_calibration_error(answers.confidence[rows], values, weights)
         found = replace(found, calibration_error=error)
+    if not tests:
+        return found if dense is None else _against(found, answers, dense, rows, weights)
     if is_error:
         found = replace(found, interval=mean_interval(values, weights))
     elif weights is not None:
         found = replace(found, interval=weighted_accuracy_interval(values, weights))
     else:
         found = replace(found, interval=accuracy_interval(int(values.sum()), len(rows)))
-    return found if dense is None else _against(found, answers, dense, rows, weights)
+    return found if dense is None else _tested(_against(found, answers, dense, rows, weights), answers, dense, rows)
 
 
 def _against(
@@ -107,22 +111,23 @@ def _against(
     """The score with what sets it apart from the dense model's."""
     now, before = answers.score[rows], dense.score[rows]
     if answers.measure == "error":
-        worse = now.astype(np.float64) - before
-        return replace(found, drop=_mean(worse, weights), drop_interval=mean_interval(worse, weights))
+        return replace(found, drop=_mean(now.astype(np.float64) - before, weights))
     changed = answers.answer[rows] != dense.answer[rows]
     found = replace(found, churn=_mean(changed, weights))
     if weights is not None:
-        worse = before.astype(np.float64) - now
-        return replace(found, drop=_mean(worse, weights), drop_interval=mean_interval(worse, weights))
+        return replace(found, drop=_mean(before.astype(np.float64) - now, weights))
     lost, gained = int(np.count_nonzero(before > now)), int(np.count_nonzero(now > before))
-    return replace(
-        found,
-        drop=_mean(before, None) - _mean(now, None),
-        drop_interval=drop_interval(lost, gained, len(rows)),
-        lost=lost,
-        gained=gained,
-        p_value=mcnemar(lost, gained),
-    )
+    return replace(found, drop=_mean(before, None) - _mean(now, None), lost=lost, gained=gained)
+
+
+def _tested(found: SliceScore, answers: Answers, dense: Answers, rows: np.ndarray) -> SliceScore:
+    """The drop with its interval, and with how likely chance alone gives such a one."""
+    if found.lost is not None and found.gained is not None:
+        interval = drop_interval(found.lost, found.gained, len(rows))
+        return replace(found, drop_interval=interval, p_value=mcnemar(found.lost, found.gained))
+    worse = answers.score[rows].astype(np.float64) - dense.score[rows]
+    weights = None if answers.weights is None else answers.weights[rows]
+    return replace(found, drop_interval=mean_interval(worse if answers.measure == "error" else -worse, weights))
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> float:

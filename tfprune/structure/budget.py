@@ -52,6 +52,7 @@ class Budget:
 
         Raises:
             SurgeryError: the bound is out of reach.
+            SelectionError: shares for couplings that there are not.
             ModelError: latency is bounded and cannot be measured.
         """
         if self.kind == "ratio":
@@ -65,7 +66,7 @@ class Budget:
         for _ in range(_TRIES):
             removed = within(ranking, cost, target)
             if removed is None and self._measured is None:
-                raise self._out_of_reach(costs, ranking, cost, None)
+                raise self._out_of_reach(costs, ranking, limits, cost(least))
             removed = least if removed is None else removed
             if self._measured is None:
                 return removed, ranking.candidates, None
@@ -77,9 +78,9 @@ class Budget:
                 break
             target *= (0.99 if found > self.bound else 1.0) * self.bound / found
         if best is None:
-            found = self._measured(build(least)) if self._measured else None
-            if found is None or found > self.bound:
-                raise self._out_of_reach(costs, ranking, cost, found)
+            found = self._measured(build(least)) if self._measured else cost(least)
+            if found > self.bound:
+                raise self._out_of_reach(costs, ranking, limits, found)
             best = least, found
         return best[0], ranking.candidates, best[1] if times else None
 
@@ -97,8 +98,11 @@ class Budget:
             costs = Costs(analysis, layer_macs(analysis))
         else:
             costs = Costs(analysis, in_bytes=self.kind == "size_mb")
-        scale = 1e-6 if self.kind == "size_mb" else 1.0
-        return costs, lambda removed: scale * costs(removed)
+        return costs, lambda removed: self._scale * costs(removed)
+
+    @property
+    def _scale(self) -> float:
+        return 1e-6 if self.kind == "size_mb" else 1.0
 
     @property
     def _measured(self) -> Callable[[keras.Model], float] | None:
@@ -107,15 +111,14 @@ class Budget:
             return lambda model: latency(model).median_ms
         return (lambda model: float(count_macs(model))) if self.kind == "macs" else None
 
-    def _out_of_reach(self, costs: Costs, ranking: Ranking, cost: Cost, found: float | None) -> SurgeryError:
-        least = ranking.first(ranking.spare)
-        floor = cost(least) if found is None else found
-        left = sorted(costs.by_layer(least).items(), key=lambda item: -item[1])[:3]
-        holds = ", ".join(name for name, _ in left)
-        unit = _UNITS[self.kind]
+    def _out_of_reach(self, costs: Costs, ranking: Ranking, limits: Limits, floor: float) -> SurgeryError:
+        by_layer = costs.by_layer(ranking.first(ranking.spare))
+        left = sorted(by_layer.items(), key=lambda item: -item[1])[:3]
+        holds = ", ".join(f"{name} ({_number(self._scale * value)})" for name, value in left)
+        more = "units, ignore, minimum, ceiling" + (", scope" if limits.proportions is not None else "")
         return SurgeryError(
-            f"a budget of {_number(self.bound)} {unit} is out of reach: with the limits given, {_number(floor)} is the "
-            f"least, and most of it is in {holds}; ask for more, or let more fall (units, ignore, minimum, ceiling)"
+            f"a budget of {_number(self.bound)} {_UNITS[self.kind]} is out of reach: with the limits given, "
+            f"{_number(floor)} is the least, and most of it is in {holds}; ask for more, or let more fall ({more})"
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Literal, get_args
 
@@ -13,6 +14,8 @@ from tfprune.errors import SelectionError, SurgeryError, nearest
 from tfprune.structure.analysis import Analysis, Group, count
 from tfprune.structure.costs import Cost
 from tfprune.structure.labels import KINDS
+from tfprune.structure.makers import made_with
+from tfprune.structure.proportions import Proportions
 
 Scope = Literal["layer", "global"]
 UNITS = (*KINDS, "hidden", "blocks")
@@ -23,22 +26,26 @@ class Limits:
     """What may fall, and how much of it.
 
     Attributes:
-        scope: ``layer`` takes the same share of every coupling, ``global`` the lowest scores of the model.
+        scope: ``layer`` takes the same share of every coupling, ``global`` the lowest scores of the model, a mapping
+            each coupling's own share, in proportion.
         units: kinds of units that may fall, of `UNITS`.
         multiple_of: widths that are left are multiples of this, where a coupling has as many filters.
         minimum: least width of any coupling.
         ceiling: greatest share of a coupling that may fall, in (0, 1].
     """
 
-    scope: Scope = "layer"
+    scope: Scope | Mapping[str, float] | Proportions = "layer"
     units: tuple[str, ...] = ("filters", "heads")
     multiple_of: int = 1
     minimum: int = 1
     ceiling: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.scope not in get_args(Scope):
-            raise SelectionError(f"scope must be one of {', '.join(get_args(Scope))}, but got {self.scope!r}")
+        if isinstance(self.scope, Mapping):
+            object.__setattr__(self, "scope", Proportions(dict(self.scope)))
+        elif not isinstance(self.scope, Proportions) and self.scope not in get_args(Scope):
+            known = ", ".join(get_args(Scope))
+            raise SelectionError(f"scope must be one of {known}, or shares by coupling, but got {self.scope!r}")
         if isinstance(self.units, str):
             raise SelectionError(f"units must be a list of {', '.join(UNITS)}, but got {self.units!r}")
         if not self.units:
@@ -54,6 +61,11 @@ class Limits:
                 raise SelectionError(f"{name} must be a whole number of 1 or more, but got {value!r}")
         if isinstance(self.ceiling, bool) or not isinstance(self.ceiling, int | float) or not 0 < self.ceiling <= 1:
             raise SelectionError(f"ceiling must be over 0 and at most 1, but got {self.ceiling!r}")
+
+    @property
+    def proportions(self) -> Proportions | None:
+        """Shares by coupling, where there are some."""
+        return self.scope if isinstance(self.scope, Proportions) else None
 
     def least(self, group: Group) -> int:
         """The width that a coupling keeps whatever the budget."""
@@ -83,24 +95,33 @@ class Ranking:
         costs: of each unit, to rank by score per cost over the model; None ranks by score.
 
     Raises:
-        SurgeryError: nothing may fall.
+        SelectionError: shares for couplings that there are not.
     """
 
     def __init__(self, analysis: Analysis, scores: np.ndarray, limits: Limits, costs: np.ndarray | None = None) -> None:
         self._analysis, self._limits = analysis, limits
         self.groups = [group for group in analysis.groups if group.kind in limits.units and _can_lose(group)]
+        proportions = limits.proportions
+        if proportions is not None and proportions.unmatched(names := [group.name for group in self.groups]):
+            proportions.check(names, made_with(analysis))
         # Worst first; of equal scores the one that comes first in the model.
         free = [group.units[~analysis.ignored[group.units]] for group in self.groups]
         self._orders = [units[np.argsort(scores[units], kind="stable")] for units in free]
         self._spare = [
-            min(len(order), len(group.units) - limits.least(group))
+            0
+            if proportions is not None and not proportions.of(group.name)
+            else min(len(order), len(group.units) - limits.least(group))
             for group, order in zip(self.groups, self._orders, strict=True)
         ]
         self._scores = scores
         self.candidates = sum(len(order) for order in self._orders)
         values = [
-            self._comparable(order, costs) if limits.scope == "global" else _shares(len(order))
-            for order in self._orders
+            self._comparable(order, costs)
+            if limits.scope == "global"
+            else _shares(len(order))
+            if proportions is None
+            else proportions.places(group.name, len(order))
+            for group, order in zip(self.groups, self._orders, strict=True)
         ]
         taken = [each[:spare] for each, spare in zip(values, self._spare, strict=True)]
         places = np.concatenate([np.full(len(each), place) for place, each in enumerate(taken)] or [np.zeros(0)])
@@ -126,14 +147,37 @@ class Ranking:
         """How many units may fall at most."""
         return sum(self._spare)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many units of each coupling are not to stay whatever their score."""
+        return {group.name: len(order) for group, order in zip(self.groups, self._orders, strict=True)}
+
     def removed(self, share: float) -> np.ndarray:
         """Remove a share of the units, to the nearest unit of each coupling or of the model: bool (units + 1,).
 
         Of halves the smaller falls.
+
+        Raises:
+            SurgeryError: the couplings that have shares of their own have fewer units than that.
         """
         if self._limits.scope == "layer":
-            return self.first(int(np.searchsorted(self._values, share - 1e-9, "right")))
-        return self.first(math.ceil(share * self.candidates - 0.5 - 1e-9))
+            return self.along(share)
+        number = math.ceil(share * self.candidates - 0.5 - 1e-9)
+        if self._limits.proportions is not None and number > self.spare:
+            raise SurgeryError(
+                f"ratio {share:.4g} is out of reach: of the {self.candidates} units, scope and limits let at most "
+                f"{self.spare} fall, a ratio of {math.floor(1000 * self.spare / self.candidates) / 1000:g}; ask for "
+                "less, or let more fall (scope, minimum, ceiling, multiple_of)"
+            )
+        return self.first(number)
+
+    def along(self, place: float) -> np.ndarray:
+        """Remove all that falls up to a place on the way: a share of every coupling, or with shares of their own 1.
+
+        Returns:
+            bool (units + 1,).
+        """
+        return self.first(int(np.searchsorted(self._values, place - 1e-9, "right")))
 
     def first(self, number: int, last: int = 0) -> np.ndarray:
         """Remove the first units in the order in which they fall, as far as limits allow: bool (units + 1,).
@@ -203,14 +247,18 @@ def check_units(analysis: Analysis, limits: Limits) -> None:
     Raises:
         SurgeryError: it says what holds it.
     """
-    if Ranking(analysis, np.zeros(analysis.size + 1), limits).spare:
+    scores = np.zeros(analysis.size + 1)
+    if Ranking(analysis, scores, limits).spare:
         return
+    within_limits = f"within minimum={limits.minimum}, ceiling={limits.ceiling} and multiple_of={limits.multiple_of}"
+    if limits.proportions is not None and Ranking(analysis, scores, replace(limits, scope="layer")).spare:
+        raise SurgeryError(
+            f"model {analysis.model.name!r} has nothing to remove in the couplings that scope gives a share, "
+            f"{within_limits}; let more fall"
+        )
     open_ = [group for group in analysis.groups if _can_lose(group) and not analysis.ignored[group.units].all()]
     if any(group.kind in limits.units for group in open_):
-        raise SurgeryError(
-            f"model {analysis.model.name!r} has nothing to remove within minimum={limits.minimum}, "
-            f"ceiling={limits.ceiling} and multiple_of={limits.multiple_of}; let more fall"
-        )
+        raise SurgeryError(f"model {analysis.model.name!r} has nothing to remove {within_limits}; let more fall")
     others = sorted({group.kind for group in open_} - set(limits.units))
     held = [f"{name} ({why})" for name, why in list(analysis.findings.frozen.items())[:4]]
     reason = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ def shrink(
     batches: int = 8,
     ignore: Sequence[str] = (),
     multiple_of: int = 1,
-    scope: Scope = "layer",
+    scope: Scope | Mapping[str, float] = "layer",
     units: Sequence[str] = ("filters", "heads"),
     minimum: int = 1,
     ceiling: float = 1.0,
@@ -61,7 +61,10 @@ def shrink(
         ignore: names or patterns (``head*``) of layers that keep all they make.
         multiple_of: widths that are left are multiples of this, as kernels for 8 or 16 channels like it.
         scope: take the same share of every coupling (``layer``), or the lowest of the model (``global``): scores
-            as shares of what their coupling has left, and with a budget per what a unit costs.
+            as shares of what their coupling has left, and with a budget per what a unit costs. Or each coupling its
+            own share, a mapping of names or patterns of couplings to shares in [0, 1): how much each loses in
+            proportion to the others, while the budget says how far. A name counts before patterns, of which the first
+            counts; couplings that are not named keep all they make.
         units: what may fall: ``filters`` (neurons too), ``heads``, ``groups`` (of a grouped convolution, whose filters
             fall in every group alike), ``key_size``, ``blocks`` (residual branches), and ``hidden``, the units that
             pass a normalization over channels: without them the others change.
@@ -76,7 +79,7 @@ def shrink(
     Raises:
         ModelError: a model that is not built, subclassed, masked, or that cannot be built anew or converted.
         SurgeryError: nothing to remove, a budget out of reach, or `ignore` that matches nothing.
-        SelectionError: limits that cannot be.
+        SelectionError: limits that cannot be, or a scope that names no coupling.
         ImportanceError: an unknown score, or one without the data, labels or loss that it needs.
 
     Warns:
@@ -121,7 +124,7 @@ def plan(
     batches: int = 8,
     ignore: Sequence[str] = (),
     multiple_of: int = 1,
-    scope: Scope = "layer",
+    scope: Scope | Mapping[str, float] = "layer",
     units: Sequence[str] = ("filters", "heads"),
     minimum: int = 1,
     ceiling: float = 1.0,

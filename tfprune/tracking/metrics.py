@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping
 
-from tfprune.results import Evaluation, Round
+from tfprune.results import Evaluation, Measurement, Round, Trial
 
 _MEASURES = ("accuracy", "error", "drop", "churn", "calibration_error", "gap", "names")
 _WHOLE = (
@@ -95,6 +95,62 @@ def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
         "passed": float(finished.verdict.passed),
         **(sizes if dense.method == "structured" else {}),
     }
+
+
+def trial_metrics(trial: Trial, dense: Evaluation) -> dict[str, float]:
+    """A trial as metrics; what is not known is left out.
+
+    Besides drops of single slices, from which `worst_slice_drop` is the largest, there is how much worse the worst
+    slice is than the worst slice of the dense model, which may be another one.
+    """
+    metrics: dict[str, float | None] = {"objective": trial.objective}
+    if trial.evaluation is not None:
+        metrics |= evaluation_metrics(trial.evaluation)
+        metrics |= _of_the_worst(trial.evaluation, dense)
+    if trial.measurement is not None:
+        metrics |= _sizes(trial.measurement)
+    metrics |= {"sparsity": trial.sparsity, "latency_ms": trial.latency_ms, "seconds": trial.seconds}
+    return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _of_the_worst(evaluation: Evaluation, dense: Evaluation) -> dict[str, float]:
+    now, before = evaluation.worst_scored, dense.worst_scored
+    if now is None or before is None:
+        return {}
+    if evaluation.measure == "accuracy":
+        return {"worst_slice_accuracy_drop": before.score - now.score}
+    return {"worst_slice_error_rise": now.score - before.score}
+
+
+def _sizes(weight: Measurement) -> dict[str, float | None]:
+    return {
+        "nonzero": weight.nonzero,
+        "gzipped_kb": None if weight.gzipped_bytes is None else weight.gzipped_bytes / 1000,
+        "macs": weight.macs,
+        "parameters": weight.parameters,
+    }
+
+
+def metrics_on_test(dense: Evaluation, pruned: Evaluation) -> dict[str, float]:
+    """What the test split says of the dense model and of the pruned one, without single slices."""
+    sides = {"test/dense_": evaluation_metrics(dense), "test/": evaluation_metrics(pruned)}
+    return {f"{side}{key}": value for side, found in sides.items() for key, value in found.items() if "/" not in key}
+
+
+def epoch_metrics(
+    history: Iterable[Mapping[str, float]], first: int = 1, finished: int = 0
+) -> Iterator[tuple[str, float, int, int]]:
+    """Training figures as names, values, milliseconds since 1970 and epochs.
+
+    Args:
+        history: one dict an epoch; ``ended`` is its time.
+        first: number of the first of these epochs.
+        finished: the time of an epoch that does not know its own.
+    """
+    for epoch, row in enumerate(history, first):
+        for key, value in row.items():
+            if key != "ended":
+                yield f"finetune/{safe_name(key)}", value, int(row.get("ended", finished)), epoch
 
 
 def safe_name(name: str) -> str:

@@ -1,7 +1,8 @@
-"""Whether a tracking server is there."""
+"""A tracking server: whether it is there, and its address without secrets."""
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
 from http.client import HTTPException
@@ -27,5 +28,16 @@ def check_server(uri: str) -> None:
     except (OSError, HTTPException, ValueError, OverflowError) as error:
         reason = getattr(error, "reason", None) or error
         raise TrackingError(
-            f"the tracking server {uri} does not answer ({reason}); start it, or set track.uri or MLFLOW_TRACKING_URI"
+            f"the tracking server {shown(uri)} does not answer ({reason}); "
+            "start it, or set track.uri or MLFLOW_TRACKING_URI"
         ) from error
+
+
+def shown(uri: str) -> str:
+    """An address as messages may show it.
+
+    Example:
+        >>> shown("postgresql://me:secret@there/records")
+        'postgresql://me:***@there/records'
+    """
+    return re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", uri)

@@ -1,20 +1,18 @@
-"""MLflow: a parent run a workflow, a nested child a round. The one module that imports it.
+"""The door to MLflow: one experiment of a store, its runs, and what goes into them. The one module that imports it.
 
-Whatever is recorded here may be recorded again after a kill: runs are found by tags before they are made,
-metrics carry timestamps that were fixed once, and a model is logged only where none is yet.
+Whatever is recorded may be recorded again after a kill: runs are found by tags before they are made, metrics carry
+timestamps that were fixed once, and a model is logged only where none is yet.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 import sqlite3
 import tempfile
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,22 +23,16 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 import mlflow
 import numpy as np
-from filelock import FileLock
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError, nearest
-from tfprune.recipe import Recipe, TrackSection
-from tfprune.results import Round, RunResult
-from tfprune.storage import home, replacing, sweep
+from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError
+from tfprune.recipe import TrackSection
+from tfprune.storage import home
 from tfprune.tracking.files import log_figures, log_files
-from tfprune.tracking.metrics import evaluation_metrics, round_metrics, safe_name
-from tfprune.tracking.params import environment, recipe_params
-from tfprune.tracking.registry import may_register, register
-from tfprune.tracking.server import check_server
-from tfprune.tracking.tables import TABLE, read_rounds, round_files, slices_of_round
-from tfprune.tracking.view import run_colour
+from tfprune.tracking.locks import SQLITE, schema_lock, server_of, with_driver
+from tfprune.tracking.server import check_server, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,246 +41,164 @@ for _logger in ("mlflow", "alembic"):  # after the import, which sets levels of 
     # Errors come to us as exceptions; MLflow would print their tracebacks besides.
     logging.getLogger(_logger).setLevel(logging.CRITICAL)
 
-_SHOWN = RunTag("mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))  # as a table, in the UI
+Points = Iterable[tuple[str, float, int, int]]
+"""Metrics: name, value, milliseconds since 1970, step."""
+
+# Where the package that brings a driver has another name than its module.
+_DRIVERS = {"MySQLdb": "mysqlclient", "psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary"}
 
 
 def tracking_uri(section: TrackSection | None = None) -> str:
     """Where rounds are recorded: the recipe's URI, MLFLOW_TRACKING_URI, or SQLite in the tracking home."""
     given = (section.uri if section else None) or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or f"sqlite:///{home() / 'mlflow.db'}"
+    return with_driver(given or f"{SQLITE}{home() / 'mlflow.db'}")
 
 
-class Tracker:
-    """Records workflows in one MLflow experiment.
+class Store:
+    """One experiment of an MLflow store. Calls belong inside `speaking`.
 
     Args:
         section: URI and experiment.
+        make: make database and experiment where they are missing; else they have to be there.
+
+    Attributes:
+        uri: of the store.
+        client: of MLflow.
+        experiment_id: in the store.
 
     Raises:
-        TrackingError: the store does not answer or refuses the experiment.
+        TrackingError: the store does not answer, or there is no such experiment and none can be.
     """
 
-    def __init__(self, section: TrackSection) -> None:
+    def __init__(self, section: TrackSection, *, make: bool = True) -> None:
         self.uri = tracking_uri(section)
-        self._section = section
-        self._runs: dict[str, str] = {}
-        self._written: dict[str, int] = {}
         check_server(self.uri)
-        with _speaking_of(self.uri), _schema_lock(self.uri):
-            self._client = mlflow.MlflowClient(self.uri)
-            self.experiment_id = _experiment(self._client, self.uri, section.experiment)
-
-    # --- a workflow and its rounds
-
-    def begin(self, name: str, identity: str, recipe: Recipe, about: dict[str, Any]) -> None:
-        """Open the parent run, or find the one that an earlier process opened.
-
-        Args:
-            name: of the workflow.
-            identity: the workflow's unique id.
-            recipe: logged as parameters and as a file.
-            about: further parameters, ``data.digest`` among them.
-        """
-        self._name, self._identity = name, identity
-        with _speaking_of(self.uri):
-            parent = self._open("workflow", name, {})
-            params = recipe_params(recipe, about)
-            known = self._client.get_run(parent).data.params
-            new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
-            self._client.log_batch(parent, params=new)
-            source = recipe.data.model_dump_json(exclude_none=True) if recipe.data else "{}"
-            name = recipe.data.source if recipe.data else "given arrays"
-            data = Dataset(name, str(about.get("data.digest", "unknown"))[:16], "tfprune", source)
-            self._client.log_inputs(parent, [DatasetInput(data, [InputTag("mlflow.data.context", "all splits")])])
-            self._client.log_text(parent, recipe.to_yaml(), "recipe.yaml")
-            self._client.log_dict(parent, environment(), "environment.json")
-
-    def open_round(self, label: str) -> None:
-        """Open the child run of a round, or find it."""
-        with _speaking_of(self.uri):
-            self._open(label, f"{self._name} {label}", {"mlflow.parentRunId": self._runs["workflow"]})
-
-    def record_epochs(self, label: str, history: Sequence[dict[str, float]]) -> None:
-        """Write the epochs of a round that this process has not written yet."""
-        start = self._written.get(label, 0)
-        metrics = [
-            Metric(f"finetune/{key}", round(value, 6), int(row["ended"]), epoch)
-            for epoch, row in enumerate(history[start:], start + 1)
-            for key, value in row.items()
-            if key != "ended"
-        ]
-        with _speaking_of(self.uri):
-            self._client.log_batch(self._runs[label], metrics=metrics)
-        self._written[label] = len(history)
-
-    def record_round(
-        self, rounds: Sequence[Round], model: Any, example: np.ndarray, note: str, examples: Path | None = None
-    ) -> None:
-        """Write the last of the finished rounds into the parent, at its number, and into its own child.
-
-        Args:
-            rounds: all finished ones.
-            model: its plain Keras model, logged where it passed and the recipe wants models; or None.
-            example: one input, for the model's signature.
-            note: Markdown that describes the workflow so far.
-            examples: the Parquet file of what it answered to each example.
-        """
-        finished = rounds[-1]
-        label, parent, when = finished.label, self._runs["workflow"], finished.finished
-        metrics = {key: round(float(value), 6) for key, value in round_metrics(finished, rounds[0]).items()}
-        with _speaking_of(self.uri):
-            child = self._runs[label]
-            asked = "target_removed" if finished.method == "structured" and finished.number else "target_sparsity"
-            params = {"round": finished.number, "parent": finished.parent, asked: round(finished.target, 6)}
-            tags = {"tfprune.verdict": "; ".join(finished.verdict.reasons) or "passed"}
-            self._client.log_batch(
-                child,
-                metrics=[Metric(key, value, when, 0) for key, value in metrics.items()],
-                params=[Param(key, str(value)) for key, value in params.items()],
-                tags=[*(RunTag(key, value[:5000]) for key, value in tags.items()), _SHOWN],
+        if not make and self.uri.startswith(SQLITE) and not Path(self.uri[len(SQLITE) :]).exists():
+            raise TrackingError(
+                f"nothing is recorded yet: there is no {self.uri[len(SQLITE) :]}; start with tfprune run RECIPE"
             )
-            self._client.log_batch(
-                parent,
-                metrics=[Metric(key, value, when, finished.number) for key, value in metrics.items()],
-                tags=[RunTag("mlflow.note.content", note), _SHOWN],
-            )
-            if model is not None and self._section.models:
-                self._log_model(child, model, example)
-            log_files(self._client, child, {TABLE: slices_of_round(finished.evaluation)}, examples)
-            log_files(self._client, parent, round_files(rounds))
-            self._client.set_terminated(child, "FINISHED", when)
+        with self.speaking(), schema_lock(self.uri, _make_tables):
+            self.client = mlflow.MlflowClient(self.uri)
+            self.experiment_id = _experiment(self.client, self.uri, section.experiment, make)
 
-    def record_figures(self, label: str, figures: Mapping[str, Figure]) -> None:
-        """Write pictures into the child run of a round."""
-        with _speaking_of(self.uri):
-            log_figures(self._client, self._runs[label], figures)
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """Turn MLflow's errors into one line of ours."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"cannot write records to {shown(self.uri)}: {error.strerror or error}; free some space"
+            ) from error
+        except ImportError as error:
+            package = _DRIVERS.get(error.name or "", error.name)
+            raise DependencyError(
+                f"the tracking store {shown(self.uri)} needs a driver: pip install {package}"
+            ) from error
+        except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
+            text = " ".join(re.split(r"\[SQL:|\(Background", str(error))[0].split())  # without the statement and a link
+            if "disk is full" in text or "readonly database" in text:
+                raise StorageError(
+                    f"cannot write records to {shown(self.uri)}: {text[:120]}; free some space"
+                ) from error
+            raise TrackingError(f"the tracking store {shown(self.uri)} refuses: {text[:300]}") from error
 
-    def begin_fit(self, name: str, params: dict[str, Any]) -> None:
-        """Open a run for one `model.fit`: the active MLflow run where there is one, else a run of its own."""
-        with _speaking_of(self.uri):
-            active = mlflow.active_run()
-            if active is not None:
-                self._client = mlflow.MlflowClient()  # where the caller's run is may be elsewhere
-                self._runs["fit"] = active.info.run_id
-            else:
-                tags = {"tfprune.kind": "fit"}
-                self._runs["fit"] = self._client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-            self._ours = active is None
-            known = self._client.get_run(self._runs["fit"]).data.params
-            new = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
-            self._client.log_batch(self._runs["fit"], params=new)
+    # --- runs
 
-    def record_fit_epoch(self, epoch: int, metrics: dict[str, float]) -> None:
-        """Write the figures of one epoch of a `model.fit`."""
-        now = int(time.time() * 1000)
-        entries = [Metric(safe_name(key), round(float(value), 6), now, epoch) for key, value in metrics.items()]
-        with _speaking_of(self.uri):
-            self._client.log_batch(self._runs["fit"], metrics=entries)
+    def runs(self, most: int = 1000, **tags: str) -> list[Any]:
+        """Runs by tags of ours, written without ``tfprune.``; the latest first."""
+        clauses = " and ".join(f"tags.`tfprune.{name}` = '{value}'" for name, value in tags.items())
+        return list(self.client.search_runs([self.experiment_id], clauses, max_results=most))
 
-    def end_fit(self) -> None:
-        """Close the run of a `model.fit`, unless it is the caller's."""
-        if self._ours:
-            with _speaking_of(self.uri):
-                self._client.set_terminated(self._runs["fit"], "FINISHED")
+    def find(self, **tags: str) -> Any | None:
+        """The latest run with these tags."""
+        return next(iter(self.runs(1, **tags)), None)
 
-    def finish(self, result: RunResult, note: str, figures: Mapping[str, Figure] | None = None) -> str | None:
-        """Write the test split's figures and the outcome, register the best model, and close the parent run.
+    def make(self, name: str, tags: Mapping[str, str], started: int | None = None) -> str:
+        """Make a run and return its id; it starts now, or at a time in milliseconds since 1970."""
+        run = self.client.create_run(self.experiment_id, start_time=started, run_name=name, tags=dict(tags))
+        return str(run.info.run_id)
 
-        Args:
-            result: of the workflow.
-            note: Markdown that describes it.
-            figures: by name.
+    def take_up(self, run: Any) -> str:
+        """Let a run that ended badly go on, and return its id."""
+        if run.info.status in ("KILLED", "FAILED"):
+            self.client.update_run(run.info.run_id, "RUNNING")
+        return str(run.info.run_id)
 
-        Returns:
-            The version that the best round's model has in the registry; None where it is not registered.
-        """
-        parent, when = self._runs["workflow"], result.rounds[-1].finished
-        metrics = {
-            **{
-                f"test/dense_{key}": value
-                for key, value in evaluation_metrics(result.test_dense).items()
-                if "/" not in key
-            },
-            **{f"test/{key}": value for key, value in evaluation_metrics(result.test).items() if "/" not in key},
-        }
-        with _speaking_of(self.uri):
-            self._client.log_batch(
-                parent,
-                metrics=[Metric(key, round(value, 6), when, 0) for key, value in metrics.items()],
-                tags=[
-                    RunTag("tfprune.outcome", result.outcome),
-                    RunTag("tfprune.best", result.best_round.label),
-                    RunTag("mlflow.note.content", note),
-                ],
-            )
-            log_figures(self._client, parent, figures or {})
-            version = self._register(result, note)
-            self._client.set_terminated(parent, "FINISHED", when)
-        return version
-
-    def leave_open(self, status: str) -> None:
-        """Mark what is not finished as ``KILLED`` by the user or ``FAILED``, as far as the store still answers."""
-        with suppress(TfpruneError), _speaking_of(self.uri):
-            for run_id in self._runs.values():
-                if self._client.get_run(run_id).info.status == "RUNNING":
-                    self._client.set_terminated(run_id, status)
-
-    # --- inside
-
-    def _open(self, label: str, name: str, tags: dict[str, str]) -> str:
-        """Find the run of this workflow and label, or make it."""
-        found = self._find(label)
-        if label == "workflow":
-            self._place = self._place_of(found)
-        if found is not None:
-            run_id = found.info.run_id
-            if found.info.status in ("KILLED", "FAILED"):
-                self._client.update_run(run_id, "RUNNING")
-        else:
-            number = None if label == "workflow" else int(label.removeprefix("r")) if label != "dense" else 0
-            own = {
-                "tfprune.id": self._identity,
-                "tfprune.label": label,
-                "tfprune.workflow": self._name,
-                "tfprune.kind": "workflow" if label == "workflow" else "round",
-                "tfprune.place": str(self._place),
-                "mlflow.runColor": run_colour(self._place, number),
-            }
-            run_id = self._client.create_run(self.experiment_id, run_name=name, tags={**own, **tags}).info.run_id
-        self._runs[label] = run_id
-        return run_id
-
-    def _find(self, label: str) -> mlflow.entities.Run | None:
-        """The run of this workflow and label, by its tags."""
-        clauses = f"tags.`tfprune.id` = '{self._identity}' and tags.`tfprune.label` = '{label}'"
-        found = self._client.search_runs([self.experiment_id], clauses, max_results=1)
-        return found[0] if found else None
-
-    def _place_of(self, parent: mlflow.entities.Run | None) -> int:
-        """How many workflows were begun before this one, which decides on its colours."""
+    def place(self, kind: str, parent: Any | None) -> int:
+        """How many runs of a kind were begun before a parent run, or before one yet to be made; decides on colours."""
         if parent is not None:
             return int(parent.data.tags.get("tfprune.place", 0))
-        clauses = "tags.`tfprune.kind` = 'workflow'"
-        last = self._client.search_runs([self.experiment_id], clauses, max_results=1)  # the latest comes first
-        return int(last[0].data.tags.get("tfprune.place", 0)) + 1 if last else 0
+        last = self.find(kind=kind)
+        return int(last.data.tags.get("tfprune.place", 0)) + 1 if last is not None else 0
 
-    def _register(self, result: RunResult, note: str) -> str | None:
-        """Register the best round's model, where it is wanted, earned and logged."""
-        run = self._find(result.best_round.label) if may_register(self._section, result) else None
-        logged = self._logged(run.info.run_id) if run is not None else None
-        return register(self._client, self._section, logged, result, note) if logged is not None else None
+    def end(self, run_id: str, status: str = "FINISHED", when: int | None = None) -> None:
+        """End a run, now or at a time in milliseconds since 1970."""
+        self.client.set_terminated(run_id, status, when)
 
-    def _logged(self, run_id: str) -> mlflow.entities.LoggedModel | None:
-        """The model of a round, as far as it is logged."""
-        found = self._client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
+    def leave_open(self, run_ids: Iterable[str], status: str) -> None:
+        """Mark runs that have not ended as ``KILLED`` by the user or ``FAILED``, as far as the store still answers."""
+        with suppress(TfpruneError), self.speaking():
+            for run_id in run_ids:
+                if self.client.get_run(run_id).info.status == "RUNNING":
+                    self.client.set_terminated(run_id, status)
+
+    def join_active(self) -> str | None:
+        """Id of the caller's active run, wherever that is recorded; None where there is none."""
+        active = mlflow.active_run()
+        if active is None:
+            return None
+        self.client = mlflow.MlflowClient()
+        return str(active.info.run_id)
+
+    # --- what is logged into them
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Points = (),
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log metrics, parameters and tags at once; names are what MLflow takes."""
+        self.client.log_batch(
+            run_id,
+            metrics=[Metric(key, round(float(value), 6), when, step) for key, value, when, step in metrics],
+            params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+
+    def log_new_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Log the parameters that a run does not have yet: MLflow refuses another value."""
+        known = self.client.get_run(run_id).data.params
+        self.log(run_id, params={key: value for key, value in params.items() if key not in known})
+
+    def log_dataset(self, run_id: str, name: str, digest: str, source: str) -> None:
+        """Log which data a run is about."""
+        data = Dataset(name, digest, "tfprune", source)
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "all splits")])])
+
+    def log_files(self, run_id: str, texts: Mapping[str, str], examples: Path | None = None) -> None:
+        """Log texts by name, and a Parquet file of examples."""
+        log_files(self.client, run_id, texts, examples)
+
+    def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+        """Log figures by name."""
+        log_figures(self.client, run_id, figures)
+
+    # --- models
+
+    def logged_model(self, run_id: str) -> Any | None:
+        """The model of a run, as far as it is logged."""
+        found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
         return found[0] if found else None
 
-    def _log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
+    def log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
         """Log a plain Keras model once; a logging that a kill cut short is finished.
 
         `mlflow.tensorflow.log_model` would use the tracking URI and active run of the process, which are the caller's.
         """
-        logged = self._logged(run_id) or self._client.create_logged_model(self.experiment_id, "model", run_id)
+        logged = self.logged_model(run_id) or self.client.create_logged_model(self.experiment_id, "model", run_id)
         if logged.status == "READY":
             return
         signature = mlflow.models.infer_signature(example, model.predict_on_batch(example))
@@ -297,147 +207,37 @@ class Tracker:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder, "model")
             mlflow.tensorflow.save_model(model, path, mlflow_model=about, signature=signature, pip_requirements=needs)
-            self._client.log_model_artifacts(logged.model_id, str(path))
-        outputs = self._client.get_run(run_id).outputs
+            self.client.log_model_artifacts(logged.model_id, str(path))
+        outputs = self.client.get_run(run_id).outputs
         if logged.model_id not in [each.model_id for each in (outputs.model_outputs if outputs else [])]:
-            self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self._client.finalize_logged_model(logged.model_id, "READY")
+            self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self.client.finalize_logged_model(logged.model_id, "READY")
 
 
-# ------------------------------------------------------------------------------------------- reading back
+def _make_tables(uri: str) -> None:
+    mlflow.MlflowClient(uri).search_experiments(max_results=1)
 
 
-class Recorded:
-    """Workflows as they are recorded in an experiment.
-
-    Args:
-        section: URI and experiment.
-
-    Raises:
-        TrackingError: the store does not answer, or there is no such experiment.
-    """
-
-    def __init__(self, section: TrackSection) -> None:
-        self.uri = tracking_uri(section)
-        check_server(self.uri)
-        if self.uri.startswith("sqlite:///") and not Path(self.uri[10:]).exists():
-            raise TrackingError(f"nothing is recorded yet: there is no {self.uri[10:]}; start with tfprune run RECIPE")
-        with _speaking_of(self.uri), _schema_lock(self.uri):
-            self._client = mlflow.MlflowClient(self.uri)
-            found = self._client.get_experiment_by_name(section.experiment)
-        if found is None:
-            raise TrackingError(f"there is no experiment {section.experiment!r} at {self.uri}; see track.experiment")
-        self.experiment_id = found.experiment_id
-
-    def names(self) -> list[str]:
-        """Workflows, the latest first."""
-        with _speaking_of(self.uri):
-            runs = self._client.search_runs([self.experiment_id], "tags.`tfprune.kind` = 'workflow'")
-        self._runs: dict[str, mlflow.entities.Run] = {}
-        for run in runs:
-            self._runs.setdefault(run.info.run_name, run)
-        return list(self._runs)
-
-    def workflow(self, name: str) -> tuple[tuple[Round, ...], str]:
-        """Rounds and outcome of a workflow; of several of a name, the latest.
-
-        Raises:
-            TrackingError: no such workflow, or none of its rounds is finished.
-        """
-        known = self.names()
-        if name not in known:
-            raise TrackingError(
-                f"no workflow {name!r} is recorded at {self.uri}; there: {', '.join(known)}{nearest(name, known)}"
-            )
-        run = self._runs[name]
-        with _speaking_of(self.uri):
-            artifacts = [each.path for each in self._client.list_artifacts(run.info.run_id)]
-            if "rounds.json" not in artifacts:
-                raise TrackingError(f"workflow {name!r} has no finished round yet")
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(self._client.download_artifacts(run.info.run_id, "rounds.json", folder))
-                text = path.read_text(encoding="utf-8")
-        return read_rounds(text, name), run.data.tags.get("tfprune.outcome", "")
-
-    def save_views(self, views: Callable[[Sequence[Collection[str]], int], Mapping[str, str]]) -> Mapping[str, str]:
-        """Keep views of the UI in tags of the experiment.
-
-        Args:
-            views: makes the tags, given the names of the metrics of each of the latest rounds and the time in
-                milliseconds at which the experiment was made.
-
-        Returns:
-            The tags; none of a store that takes none, as the runs can be seen without.
-        """
-        with suppress(TrackingError, StorageError), _speaking_of(self.uri):
-            experiment = self._client.get_experiment(self.experiment_id)
-            rounds = self._client.search_runs([self.experiment_id], "tags.`tfprune.kind` = 'round'", max_results=200)
-            tags = views([sorted(run.data.metrics) for run in rounds], experiment.creation_time)
-            for key, value in tags.items():
-                if experiment.tags.get(key) != value:
-                    self._client.set_experiment_tag(self.experiment_id, key, value)
-            return tags
-        return {}
-
-
-# ----------------------------------------------------------------------------------------- the store
-
-
-def _experiment(client: mlflow.MlflowClient, uri: str, name: str) -> str:
+def _experiment(client: mlflow.MlflowClient, uri: str, name: str, make: bool) -> str:
     """Id of the experiment, made where missing, with its artifacts beside the database.
 
     Left to itself MLflow puts them wherever the working directory is.
     """
     found = client.get_experiment_by_name(name)
+    if found is None and not make:
+        raise TrackingError(f"there is no experiment {name!r} at {shown(uri)}; see track.experiment")
     if found is None:
-        location = Path(uri[10:]).absolute().parent / "artifacts" if uri.startswith("sqlite:///") else None
-        return client.create_experiment(name, artifact_location=location.as_uri() if location else None)
-    if found.lifecycle_stage == "deleted":
+        folder = Path(uri[len(SQLITE) :]).absolute().parent if uri.startswith(SQLITE) else home().absolute()
+        local = uri.startswith(SQLITE) or server_of(uri)  # a tracking server has a place of its own
+        try:
+            made = client.create_experiment(name, artifact_location=(folder / "artifacts").as_uri() if local else None)
+            return str(made)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process made it meanwhile
+    if found.lifecycle_stage == "deleted" and make:
         raise TrackingError(
-            f"experiment {name!r} is deleted at {uri}; restore it in MLflow or set another track.experiment"
+            f"experiment {name!r} is deleted at {shown(uri)}; restore it in MLflow or set another track.experiment"
         )
-    return found.experiment_id
-
-
-@contextmanager
-def _schema_lock(uri: str) -> Iterator[None]:
-    """Let one process at a time make the database: several at once leave it unusable for good."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    folder = Path(uri[10:]).absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".mlflow.lock")
-        lock.acquire()
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {folder}: {error.strerror or error}; choose another place with track.uri"
-        ) from error
-    try:
-        sweep(folder)
-        if not Path(uri[10:]).exists():
-            # Tables that a kill or a full disk cut off halfway would be unusable for good.
-            with replacing(Path(uri[10:]).absolute()) as temporary:
-                mlflow.MlflowClient(f"sqlite:///{temporary}").search_experiments(max_results=1)
-        with closing(sqlite3.connect(Path(uri[10:]))) as database:
-            database.execute("PRAGMA schema_version")  # of a file that cannot be read MLflow makes sure for 100 s
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _speaking_of(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into one line of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot write records to {uri}: {error.strerror or error}; free some space") from error
-    except ImportError as error:
-        raise DependencyError(f"the tracking store {uri} needs a driver: pip install {error.name}") from error
-    except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        text = " ".join(re.split(r"\[SQL:|\(Background", str(error))[0].split())  # without the statement and a link
-        if "disk is full" in text or "readonly database" in text:
-            raise StorageError(f"cannot write records to {uri}: {text[:120]}; free some space") from error
-        raise TrackingError(f"the tracking store {uri} refuses: {text[:300]}") from error
+    return str(found.experiment_id)

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from tfprune.errors import TrackingError
 from tfprune.recipe import TrackSection
-from tfprune.tracking.store import Recorded, tracking_uri
+from tfprune.tracking.recorded import Recorded
+from tfprune.tracking.store import tracking_uri
 from tfprune.tracking.view import VIEW_TAG, VIEWS, saved_views
 
 

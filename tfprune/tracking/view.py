@@ -104,7 +104,8 @@ def _state(view: str, names: Sequence[str], cards: Sequence[str], rounds: Sequen
     # Runs nest under their parents when sorted by Created, and only so; sorted by name, rounds stand side by side.
     flat = view == "rounds"
     return {
-        "searchFilter": "tags.`tfprune.kind` = 'round'" if flat else "",
+        # Any value of the tag: workflows and their rounds have it, trials of searches do not.
+        "searchFilter": "tags.`tfprune.kind` = 'round'" if flat else "tags.`tfprune.workflow` LIKE '%'",
         "orderByKey": "tags.`mlflow.runName`" if flat else "attributes.start_time",
         "orderByAsc": flat,
         "startTime": "ALL",

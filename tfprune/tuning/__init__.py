@@ -1,0 +1,1 @@
+"""Search for the best allocation of sparsity: proposals, trials and the engines that run them."""
