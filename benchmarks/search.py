@@ -118,7 +118,7 @@ def cifar(
             "finetune": {"epochs": epochs, "learning_rate": 0.001},
             "stop": {"max_drop": None, "max_slice_drop": None},
             "track": {"models": False},
-            "search": {"steps": steps, "epochs": 1, "finalists": 3},
+            "search": {"steps": steps, "epochs": 1, "knobs": 5, "finalists": 1},
         }
     )
 

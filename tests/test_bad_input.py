@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import tiny_workflow
 from mlflow import MlflowClient
 
+import tfprune
 from tfprune.cli import main
 from tfprune.recipe import TrackSection
 from tfprune.tracking.workflows import Tracker
@@ -283,3 +285,109 @@ def test_from_outside(tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert not home.exists()
+
+
+# ------------------------------------------------------------------------------------------------- search
+
+
+@pytest.fixture
+def refuse_search(home, monkeypatch, capfd, tmp_path):
+    """Search a recipe that cannot be searched: returns the one line.
+
+    Unless `late`, it comes before anything is begun, so there is no trace of it. What can be seen only on the trained
+    model leaves the search to go on with, in a folder and a run that says so.
+    """
+
+    def call(*arguments: str, late: bool = False, **changes) -> str:
+        path = tiny_workflow.write(tmp_path / "recipe.yaml", **{"name": "unsearchable", **QUICK, **changes})
+        before = traces(home)
+        monkeypatch.setattr("sys.argv", ["tfprune", "search", str(path), *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = capfd.readouterr()
+        assert (end.value.code, out) == (2, ""), err
+        assert "Traceback" not in err
+        progress = ("loading data", "training dense", "sensitivity", "going on with", "warning: ")
+        lines = [line for line in err.splitlines() if line.strip() and not line.startswith(progress)]
+        assert len(lines) == 1 and lines[0].startswith("error: "), err
+        assert len(lines[0]) < 600
+        if not late:
+            assert traces(home) == before
+        assert not list(home.rglob(".tmp-*")) and not list(home.rglob("trials/*"))
+        return lines[0]
+
+    return call
+
+
+QUICK = {"search__trials": 1, "search__finalists": 1, "search__sensitivity": [0.5, 0.9]}
+MASKS = {"target": {"sparsity": 0.8}, "rounds": 1}
+WIDTHS = {"method": "structured", "target": {"ratio": 0.5}}
+UNSEARCHABLE = {
+    "two-sections": ({"prune": [WIDTHS, MASKS]}, "prune has 2 sections, and a search has one budget"),
+    "n-of-m": (
+        {"prune": {**MASKS, "target": {"sparsity": 0.5}, "pattern": "2:4"}},
+        "pattern 2:4 gives every layer the same sparsity",
+    ),
+    "rewind": ({"prune": {**MASKS, "rewind_to_epoch": 1}}, "leave prune.rewind_to_epoch out"),
+    "scope": ({"prune": {**MASKS, "scope": {"frist": 0.5, "second": 0.9}}}, "'frist' matches no layer"),
+    "couplings": ({"prune": {**WIDTHS, "scope": {"frist": 0.5}}}, "did you mean 'first'?"),
+    "widths": ({"prune": {**WIDTHS, "target": {"params": 10}}}, "21 is the least"),
+    "no-ratio": ({"search__sensitivity": [0.9]}, "sensitivity needs two shares or more"),
+    "no-rungs": ({"search__oracle": "hyperband"}, "oracle hyperband needs epochs of at least its factor 3"),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), UNSEARCHABLE.values(), ids=UNSEARCHABLE)
+def test_what_cannot_be_searched(changes, words, refuse_search):
+    assert words in refuse_search(**changes)
+
+
+ARGUMENTS = {
+    "unknown-engine": (
+        ["--engine", "proceses"],
+        "unknown engine 'proceses'; known are inline, processes, ray; did you",
+    ),
+    "inline-2": (["--workers", "2"], "the engine inline has one worker, got 2"),
+    "address": (["--engine", "processes", "--address", "auto"], "the engine processes takes no address"),
+    "sensitivity": (["--sensitivity-only", "--engine", "ray", "-o", "x.yaml"], "goes without --engine and --output"),
+    "output": (["-o", "{folder}"], "a folder is in the way of the recipe"),
+    "output-below-a-file": (["-o", "{folder}/recipe.yaml/found.yaml"], "recipe.yaml is a file, not a folder"),
+    "directory": (["--directory", "{folder}"], "holds other files; give an empty directory"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "words"), ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_of_a_search_that_cannot_be(arguments, words, refuse_search, tmp_path):
+    assert words in refuse_search(*(each.format(folder=tmp_path) for each in arguments))
+
+
+def test_a_search_for_what_no_layer_can_lose(refuse_search):
+    line = refuse_search(prune__target={"sparsity": 0.9999}, late=True)
+    assert "no allocation keeps 0 of 432 weights: the layers keep 3 at least (first 1 of 128, " in line
+
+
+def test_a_search_by_slices_that_are_too_small(refuse_search):
+    changes = {"search__objective": "worst_slice", "stop__min_slice_size": 5000}
+    assert "needs a slice of 5000 validation examples or more" in refuse_search(late=True, **changes)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray")
+def test_a_search_in_a_cluster_that_is_not_there(refuse_search):
+    line = refuse_search("--engine", "ray", "--address", "127.0.0.1:1", late=True)
+    assert "no Ray cluster answers at 127.0.0.1:1" in line and "ray start --head" in line
+
+
+def test_a_search_without_ray(refuse_search, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install 'tfprune[ray]'" in refuse_search("--engine", "ray")
+
+
+def test_a_search_in_the_folder_of_another(refuse_search, tmp_path):
+    folder = tmp_path / "mine"
+    tfprune.search(tiny_workflow.recipe(name="mine", **QUICK), directory=folder)
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert "another recipe, model or data" in refuse_search("--directory", str(folder))
+    assert "holds a search already" in refuse_search("--directory", str(folder), "--fresh")
+    assert "search 'mine' is finished: " in refuse_search("--directory", str(folder), name="mine")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept

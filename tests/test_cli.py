@@ -17,7 +17,7 @@ import tiny_workflow
 import tfprune
 from tfprune.cli import main
 
-VERBS = ["run", "resume", "compare", "evaluate", "inspect", "shrink", "schedules", "schedules draw", "ui"]
+VERBS = ["run", "search", "resume", "compare", "evaluate", "inspect", "shrink", "schedules", "schedules draw", "ui"]
 
 
 @pytest.fixture
@@ -110,6 +110,44 @@ def test_set_refuses_what_a_file_would(cli, tmp_path):
     code, out, err = cli("run", path, "--set", "prune.target.sparsity=1.5")
     assert (code, out) == (2, "")
     assert "prune.target.sparsity: got 1.5" in err and err.count("\n") == 1
+
+
+# ------------------------------------------------------------------------------------------------ search
+
+
+SEARCH = {
+    "prune": {"target": {"sparsity": 0.8}, "rounds": 1},
+    "finetune__epochs": 1,
+    "search": {"oracle": "random", "trials": 2, "sensitivity": [0.5, 0.9], "finalists": 1},
+    "stop": {"max_drop": 0.9, "max_slice_drop": 0.9},
+}
+
+
+def test_search(home, cli, tmp_path):
+    path = tiny_workflow.write(tmp_path / "recipe.yaml", name="sought", track__models=False, **SEARCH)
+    code, out, err = cli("search", path, "--sensitivity-only", "--json")
+    assert (code, err) == (0, "")
+    curves = json.loads(out)
+    assert [each["name"] for each in curves["sensitivity"]["curves"]] == ["first", "second", "last"]
+    assert Path(curves["file"]).read_bytes().startswith(b"\x89PNG")
+    code, out, err = cli("search", path, "--sensitivity-only")
+    assert code == 0 and "sensitivity is known from an earlier search" in err
+    assert re.search(r"second +│.*%", out) and f"drawn to {curves['file']}" in out
+
+    code, out, err = cli("search", path, "-o", tmp_path / "found.yaml", "--json")
+    assert (code, err) == (0, "")
+    result = json.loads(out)
+    assert result["search"] == "sought-1", "it goes on from what sensitivity has left"
+    assert len(result["trials"]) == 7 and result["best"] in [each["number"] for each in result["finals"]]
+    assert "model" not in result and result["recipe"] == str(tmp_path / "found.yaml")
+
+    code, out, err = cli("search", path, "--set", "search.trials=1")
+    assert code == 0
+    assert "sought-2" in out and "uniform" in out and "oracle" in out
+    assert "t000 uniform" in err and "t000 uniform: accuracy" not in out, "progress goes to standard error"
+    found = home / "searches" / "sought-2" / "found.yaml"
+    assert f"recipe: {found}\n" in out and f"run it: tfprune run {found}\n" in out
+    assert cli("run", found, "--json")[0] == 0
 
 
 # -------------------------------------------------------------------------------------- compare, inspect

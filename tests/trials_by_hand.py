@@ -97,7 +97,8 @@ def attach(section: TrackSection, patience: float = 60) -> SearchTracker:
 def work(uri: str, worker: int, trials: int) -> None:
     """Be one of several processes: wait for a line, then record trials; the first one begins the search."""
     print("ready", flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():  # the tests are gone
+        return
     section = TrackSection(uri=uri)
     tracker = attach(section) if worker else begin(section)
     for number in range(worker * trials, (worker + 1) * trials):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -98,6 +99,39 @@ class ArraySplit(Split):
     def _take(self, ordinals: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x, y = tf.gather(self._x, ordinals), tf.gather(self._y, ordinals)
         return (tf.cast(x, tf.int64) if self._is_tokens else scaled(x, self._divide_by)), y
+
+
+class Remembering(Split):
+    """A split whose datasets are made once, for whoever reads the same epochs again and again.
+
+    Making one traces its functions, which takes longer than reading a small one.
+
+    Args:
+        split: what it gives.
+    """
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split.name, split.labels, split.metadata)
+        self._split = split
+        self._made: dict[tuple[int, ...], tf.data.Dataset] = {}
+
+    def examples(self) -> tf.data.Dataset:
+        """See `Split.examples`."""
+        return self._split.examples()
+
+    def batches(self, batch_size: int) -> tf.data.Dataset:
+        """See `Split.batches`."""
+        return self._once((batch_size,), lambda: self._split.batches(batch_size))
+
+    def epoch(self, batch_size: int, *, seed: int, epoch: int) -> tf.data.Dataset:
+        """See `Split.epoch`."""
+        make = partial(self._split.epoch, batch_size, seed=seed, epoch=epoch)
+        return self._once((batch_size, seed, epoch), make)
+
+    def _once(self, key: tuple[int, ...], make: Callable[[], tf.data.Dataset]) -> tf.data.Dataset:
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -69,6 +69,8 @@ def _place(loc: tuple[Any, ...]) -> tuple[Any, ...]:
         return (loc[0], *loc[2:])
     if loc[:2] == ("prune", "several"):
         return ("prune", *loc[2:3], *loc[4:])
+    if loc[:2] == ("search", "objective"):
+        return (*loc[:2], *loc[3:])
     return (loc[0], *loc[2:]) if loc[:1] == ("prune",) else loc
 
 
@@ -165,7 +167,13 @@ def _section(place: list[str], content: dict[str, Any]) -> type[BaseModel]:
             method = given.get("method") if isinstance(given, dict) else None
             section = METHODS.get(str(method), PruneSection)
         else:
-            annotation = section.model_fields[key].annotation
-            members = [annotation, *get_args(annotation)]
+            members = _members(section.model_fields[key].annotation)
             section = next(m for m in members if isinstance(m, type) and issubclass(m, BaseModel))
     return section
+
+
+def _members(annotation: Any) -> Iterator[Any]:
+    """A type and what it is made of, unions of unions taken apart."""
+    yield annotation
+    for each in get_args(annotation):
+        yield from _members(each)

@@ -71,7 +71,8 @@ def is_held(folder: Path) -> bool:
 
 
 def _is_numbered(folder: str, name: str) -> bool:
-    return folder[len(name) + 1 :].isdigit()
+    number = folder[len(name) + 1 :]
+    return number.isascii() and number.isdecimal()
 
 
 def _number(folder: Path) -> int:

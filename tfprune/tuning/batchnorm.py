@@ -25,8 +25,8 @@ class BatchStatistics:
     def __init__(self, model: keras.Model) -> None:
         kinds = keras.layers.BatchNormalization
         layers = {id(layer): layer for layer in model._flatten_layers() if isinstance(layer, kinds)}
-        # Frozen ones answer by their averages, and so keep them.
-        self._layers = [layer for layer in layers.values() if layer.trainable]
+        # Frozen ones answer by their averages, and so keep them; at a momentum of 1 training moves none either.
+        self._layers = [layer for layer in layers.values() if layer.trainable and layer.momentum < 1]
         self._forward = tf.function(lambda x: model(x, training=True), reduce_retracing=True)
 
     def renew(self, batches: Iterable[Any]) -> None:

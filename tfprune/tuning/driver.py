@@ -184,7 +184,7 @@ class Driver:
                 self._tell(self.trials[each.number])
         for each in self._waiting:
             if each.key:
-                yield self._task(each)
+                yield from self._tried(each)
         while not oracle.is_done:
             question = oracle.ask()
             if question is None:
@@ -194,13 +194,18 @@ class Driver:
                 continue
             self._log.events.append(("ask", question.key, None))
             number = next((each.number for each in self._log.asked if each.key == question.goes_on_from), None)
-            new = self._begin(question.key, "oracle", question.knobs, question.epochs, number)
-            task = self._task(new)
-            twin = self._twin(task.trial)
-            if twin is None:
-                yield task
-            else:
-                self._keep(_like(twin, task.trial), None, False)
+            yield from self._tried(self._begin(question.key, "oracle", question.knobs, question.epochs, number))
+
+    def _tried(self, asked: Asked) -> Iterator[Task]:
+        """The task of a question; none where an earlier trial of the same allocation answers it."""
+        task = self._task(asked)
+        twin = self._twin(task.trial)
+        if twin is None:
+            yield task
+            return
+        trial = _like(twin, task.trial)
+        self._tracker.record_trial(trial, self._dense, again=self._is_resumed)
+        self._keep(trial, self._folder.weights(twin.label) if task.keep else None, False)
 
     def _begin(
         self, key: str, origin: str, knobs: dict[str, float], epochs: int, warm_start: int | None = None

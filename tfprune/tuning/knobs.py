@@ -16,6 +16,7 @@ Shares = Mapping[str, float]
 
 _MARGIN = math.log(1.5)
 _DENSEST, _SPARSEST = 1.0, 1e-4
+_WORST = 1e4  # a loss that is no number counts as worse than any
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def even_losses(sensitivity: Sensitivity, sizes: Mapping[str, int], pruned: floa
         sizes: weights or units of each.
         pruned: how many of them fall over all.
     """
-    low, high = 0.0, max(max(curve.losses) for curve in sensitivity.curves) - sensitivity.loss + 1.0
+    low, high = 0.0, max(max(_rises(curve, sensitivity.loss)) for curve in sensitivity.curves)
     for _ in range(60):
         middle = (low + high) / 2
         shares = {curve.name: _share_at(curve, sensitivity.loss, middle) for curve in sensitivity.curves}
@@ -134,9 +135,14 @@ def even_losses(sensitivity: Sensitivity, sizes: Mapping[str, int], pruned: floa
 
 def _share_at(curve: SensitivityCurve, dense_loss: float, rise: float) -> float:
     """The greatest share at which a layer alone raises the loss by no more than this; between two tries linearly."""
-    rises = np.maximum.accumulate([0.0, *(np.nan_to_num(np.array(curve.losses), nan=np.inf) - dense_loss)])
-    rises = np.minimum(rises, 1e6) + 1e-9 * np.arange(len(rises))  # rising, so that it can be read backwards
-    return float(np.interp(rise, rises, [0.0, *curve.ratios]))
+    return float(np.interp(rise, _rises(curve, dense_loss), [0.0, *curve.ratios]))
+
+
+def _rises(curve: SensitivityCurve, dense_loss: float) -> np.ndarray:
+    """By how much a layer alone raises the loss, from nothing on, each time more, so that it can be read backwards."""
+    losses = np.nan_to_num(np.array(curve.losses), nan=_WORST, posinf=_WORST)
+    rises = np.maximum.accumulate([0.0, *(losses - dense_loss)])
+    return np.minimum(rises, _WORST) + 1e-9 * np.arange(len(rises))
 
 
 def _density(share: float) -> float:
@@ -150,7 +156,7 @@ def _join(
     if len(groups) <= most:
         return groups
     rises = [np.mean([np.subtract(curves[name].losses, dense_loss) for name in group], axis=0) for group in groups]
-    features = np.log1p(np.maximum(np.nan_to_num(rises, nan=1e6, posinf=1e6), 0.0))
+    features = np.log1p(np.maximum(np.nan_to_num(rises, nan=_WORST, posinf=_WORST), 0.0))
     size = len(groups)
     neighbours = np.eye(size, k=1) + np.eye(size, k=-1)
     if most == 1:

@@ -41,7 +41,8 @@ class MaskSpace(Space):
         sizes = sizes_of(wrapped)
         total = sum(map(sum, sizes.values()))
         self._kept = total - round(final_sparsity(recipe) * total)
-        self._layers = [Layer(name, tensors) for name, tensors in sizes.items()]
+        zeros = {name: round(share * sum(sizes[name])) for name, share in sparsities_of(wrapped).items()}
+        self._layers = [Layer(name, tensors, zeros=zeros[name]) for name, tensors in sizes.items()]
         self.starts = {name: self.on_budget(_densities(shares)) for name, shares in _starts(recipe, wrapped).items()}
         counts = {name: sum(tensors) for name, tensors in sizes.items()}
         even = self.on_budget(_densities(even_losses(sensitivity, counts, total - self._kept)))
@@ -49,8 +50,8 @@ class MaskSpace(Space):
         shares = {name: each.ratios for name, each in self.starts.items()}
         least = least_densities(shares, sensitivity)
         self._layers = [replace(each, least=least[each.name]) for each in self._layers]
-        coupled = [tuple(name for name in group if name in sizes) for group in coupled_layers(dense)]
-        self._groups = [group for group in coupled if group]
+        coupled = coupled_layers(dense, recipe.masking.layers)
+        self._groups = [kept for group in coupled if (kept := tuple(name for name in group if name in sizes))]
 
     @property
     def groups(self) -> list[tuple[str, ...]]:
@@ -102,15 +103,16 @@ def _starts(recipe: Recipe, wrapped: keras.Model) -> dict[str, dict[str, float]]
 
 def _ranked(wrapped: keras.Model, sparsity: float, **selection: Any) -> dict[str, float]:
     """The share of zeros by layer where scores of the whole model are ranked; the model stays as it is."""
-    before, fresh = masked_layers(wrapped)[0].selection, State(wrapped)
+    first, fresh = masked_layers(wrapped)[0], State(wrapped)
+    schedule, before = first.schedule, first.selection
     plain: dict[str, Any] = {"floor": 0.0, "ceiling": 1.0, "normalize": False, "regrow": 0.0}
     try:
         retarget(wrapped, ConstantSparsity(final_sparsity=sparsity), **{**plain, **selection})
         pruner_of(wrapped).update(sparsity)
         return sparsities_of(wrapped)
     finally:
+        retarget(wrapped, schedule, **{name: getattr(before, name) for name in before.__dataclass_fields__})
         fresh.restore(wrapped)
-        retarget(wrapped, None, **{name: getattr(before, name) for name in before.__dataclass_fields__})
 
 
 def _densities(shares: Mapping[str, float]) -> dict[str, float]:

@@ -29,6 +29,7 @@ with warnings.catch_warnings(), quiet_stderr():
 _OBJECTIVE = "objective"
 _KNOB = "knob:"  # before the names of knobs, as Hyperband has values of its own among them
 _LEVELS = 3
+_NOISE = 0.1  # of an objective after a short fine-tune, as a share of the variance between trials
 _DIGITS = 9
 WELL = 10
 """So many knobs a Gaussian process over a few dozen trials still tells apart, and is asked in a second or two."""
@@ -172,7 +173,7 @@ def _make(section: SearchSection, space: Any, seed: int, recorded: Mapping[str, 
         return _Hyperband(max_epochs=section.epochs, factor=section.factor, **arguments)
     arguments["max_trials"] = None
     if section.oracle == "bayesian":
-        oracle = _Bayesian(num_initial_points=max(2, len(space.space)), **arguments)
+        oracle = _Bayesian(num_initial_points=max(2, len(space.space)), alpha=_NOISE, **arguments)
         oracle.recorded = dict(recorded)
         return oracle
     return (_Random if section.oracle == "random" else _Grid)(**arguments)

@@ -20,11 +20,13 @@ class Layer:
         name: of the layer.
         sizes: of its prunable tensors.
         least: the lowest density it may have, in (0, 1].
+        zeros: weights that are zero already, and stay so.
     """
 
     name: str
     sizes: tuple[int, ...]
     least: float = 0.0
+    zeros: int = 0
 
     @property
     def size(self) -> int:
@@ -34,7 +36,13 @@ class Layer:
     @property
     def floor(self) -> int:
         """Weights that stay at least: of every tensor one."""
-        return max(len(self.sizes), int(np.ceil(self.least * self.size)))
+        least = int(np.ceil(self.least * self.size - 1e-6))  # a ratio read back is off by a bit
+        return min(self.most, max(len(self.sizes), least))
+
+    @property
+    def most(self) -> int:
+        """Weights that stay at most."""
+        return self.size - self.zeros
 
     def kept(self, sparsity: float) -> int:
         """What masks of a sparsity leave: they count the zeros of each tensor by themselves."""
@@ -53,7 +61,8 @@ def project(layers: Sequence[Layer], densities: Mapping[str, float], kept: int) 
 
     Returns:
         Sparsity by layer. Masks of these keep `kept` weights to the weight, as long as some layer of a single tensor is
-        not at its limits; elsewhere to within half a weight for each tensor, as masks round in each.
+        not at its limits; elsewhere to within half a weight for each tensor, as masks round in each, or a whole one
+        for each that would be emptied.
 
     Raises:
         SelectionError: no factor leads there; the line names what each layer keeps at least.
@@ -64,30 +73,31 @@ def project(layers: Sequence[Layer], densities: Mapping[str, float], kept: int) 
         {'a': 0.54, 'b': 0.8866666666666667}
     """
     floors, sizes = np.array([each.floor for each in layers]), np.array([each.size for each in layers])
-    if not floors.sum() <= kept <= sizes.sum():
+    tops = np.array([each.most for each in layers])
+    if not floors.sum() <= kept <= tops.sum():
         _refuse(layers, kept)
     wanted = np.array([densities[each.name] for each in layers], np.float64) * sizes
 
     def at(log_factor: float) -> np.ndarray:
-        return np.clip(wanted * np.exp(log_factor), floors, sizes)
+        return np.clip(wanted * np.exp(log_factor), floors, tops)
 
     low, high = -60.0, 60.0
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if at(middle).sum() < kept else (low, middle)
-    counts = _whole(at(high), floors, sizes, kept)
+    counts = _whole(at(high), floors, tops, kept)
     found = {each.name: 1 - int(count) / each.size for each, count in zip(layers, counts, strict=True)}
     return _to_the_weight(layers, found, kept)
 
 
-def _whole(counts: np.ndarray, floors: np.ndarray, sizes: np.ndarray, kept: int) -> np.ndarray:
+def _whole(counts: np.ndarray, floors: np.ndarray, tops: np.ndarray, kept: int) -> np.ndarray:
     """Counts as whole numbers of the same sum: those that lose most by it are rounded up."""
     whole = np.maximum(np.floor(counts + 1e-9).astype(np.int64), floors)
     left = kept - int(whole.sum())
     order = np.argsort(-(counts - whole), kind="stable")
     while left > 0:
         for place in order:
-            if left and whole[place] < sizes[place]:
+            if left and whole[place] < tops[place]:
                 whole[place] += 1
                 left -= 1
     return whole
@@ -100,7 +110,7 @@ def _to_the_weight(layers: Sequence[Layer], found: dict[str, float], kept: int) 
     for each in sorted(single, key=lambda each: -each.size):
         if not off:
             break
-        count = int(np.clip(each.kept(found[each.name]) - off, each.floor, each.size))
+        count = int(np.clip(each.kept(found[each.name]) - off, each.floor, each.most))
         off -= each.kept(found[each.name]) - count
         found[each.name] = 1 - count / each.size
     return found
@@ -108,6 +118,11 @@ def _to_the_weight(layers: Sequence[Layer], found: dict[str, float], kept: int) 
 
 def _refuse(layers: Sequence[Layer], kept: int) -> None:
     total, least = sum(each.size for each in layers), sum(each.floor for each in layers)
+    if (zeros := sum(each.zeros for each in layers)) > total - kept:
+        raise SelectionError(
+            f"no allocation keeps {kept:,} of {total:,} weights: {zeros:,} are zero already, and stay so; ask for more "
+            "sparsity"
+        )
     named = sorted(layers, key=lambda each: -each.floor)
     floors = ", ".join(f"{each.name} {each.floor:,} of {each.size:,}" for each in named[:4])
     more = f" and {len(named) - 4} more" if len(named) > 4 else ""

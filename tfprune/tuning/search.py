@@ -37,7 +37,7 @@ from tfprune.structure.ignore import UnitMask
 from tfprune.tracking.searches import SearchTracker
 from tfprune.tuning import sensitivity as sensitivities
 from tfprune.tuning.driver import Driver
-from tfprune.tuning.engines import forbid_in_script_import, open_engine
+from tfprune.tuning.engines import check_engine, open_engine
 from tfprune.tuning.masks import MaskSpace
 from tfprune.tuning.objective import objective_of
 from tfprune.tuning.space import Space
@@ -141,9 +141,8 @@ def execute(
     watch: Watch | None = None,
 ) -> SearchResult:
     """`search` for a recipe that is read already, with somebody looking on."""
-    forbid_in_script_import()
-    if output is not None and output.is_dir():
-        raise RecipeError(f"--output {output}: a folder is in the way of the recipe; name a file, e.g. found.yaml")
+    check_engine(engine, workers, address)
+    _check_output(output)
     watch = watch or Watch()
     begun = _begin(recipe, model, data, directory, resume, watch)
     _check_reach(engine, address, begun.tracker.uri)
@@ -414,6 +413,17 @@ def _check_searchable(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{recipe.name}: trials fine-tune the dense model and rewind nothing; leave prune.rewind_to_epoch out"
             )
+
+
+def _check_output(output: Path | None) -> None:
+    """A place that no recipe can be written to is told before hours of trials, not after them."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise RecipeError(f"--output {output}: a folder is in the way of the recipe; name a file, e.g. found.yaml")
+    file = next((each for each in output.parents if each.is_file()), None)
+    if file is not None:
+        raise RecipeError(f"--output {output}: {file} is a file, not a folder; name another place")
 
 
 def _check_reach(engine: str, address: str | None, uri: str) -> None:

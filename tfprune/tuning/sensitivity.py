@@ -94,7 +94,8 @@ def _sample(split: Split, examples: int, seed: int) -> Iterator[tuple[np.ndarray
 
 def key_of(recipe: Recipe, fingerprint: str) -> str:
     """What the sensitivity of a recipe's model hangs on, as 16 hex digits."""
-    prune, search = recipe.prune, recipe.search
+    prune, search, train = recipe.prune, recipe.search, recipe.train
+    is_untrained = recipe.model is not None and not recipe.model.is_trained  # the fingerprint is from before training
     assert not isinstance(prune, tuple)
     names = ("method", "importance", "batches", "layers", "pattern", "ignore", "units")
     about = {
@@ -102,7 +103,8 @@ def key_of(recipe: Recipe, fingerprint: str) -> str:
         "ratios": search.sensitivity,
         "examples": search.examples,
         "seed": recipe.seed,
-        "batch_size": recipe.train.batch_size,
+        "train": train.model_dump(mode="json") if is_untrained else train.batch_size,
+        "precision": recipe.precision,
         "model and data": fingerprint,
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
@@ -127,4 +129,4 @@ def write_known(path: Path, sensitivity: Sensitivity) -> None:
 
 def to_json(sensitivity: Sensitivity) -> str:
     """Curves as text."""
-    return _KNOWN.dump_json(sensitivity, indent=1).decode()
+    return json.dumps(_KNOWN.dump_python(sensitivity), indent=1)  # where pydantic would write null for an infinite loss

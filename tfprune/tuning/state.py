@@ -16,6 +16,7 @@ A trial that was asked for and has no file was in flight; it is done again.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -110,7 +111,8 @@ class SearchFolder:
         """Write a finished trial; its weights first, as without them it would have to be done again."""
         if weights is not None:
             self.keep_weights(trial.label, weights, kind=kind)
-        write_text(self.folder / kind / f"{trial.label}.json", _TRIAL.dump_json(trial).decode())
+        text = json.dumps(_TRIAL.dump_python(trial))  # pydantic writes null for what is no number, and refuses it then
+        write_text(self.folder / kind / f"{trial.label}.json", text)
 
     def keep_weights(self, label: str, weights: bytes, *, kind: str = "trials") -> None:
         """Write what a trial has left."""
@@ -178,22 +180,33 @@ def open_search(
 
 
 def _at(folder: Path, recipe: Recipe, digest: str, fingerprint: str, created: int, resume: bool) -> SearchFolder:
-    with looking_around(folder.parent):
-        if (folder / MARKER).is_file():
-            if not resume:
-                raise RecipeError(f"{folder} holds a search already; give another directory for a new one")
-            return _take_up(folder, digest, fingerprint)
-        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-            raise RecipeError(f"{folder} holds other files; give an empty directory for the search, or a new one")
-        with replacing(folder) as path:
-            path.mkdir()
-            _fill(path, folder.name, recipe, digest, fingerprint, created)
-        return SearchFolder(folder, hold(folder, "search"))
+    """A search in a folder of the user's own, beside which nothing is touched."""
+    if folder.is_file():
+        raise RecipeError(f"{folder} is a file; give a directory for the search")
+    if (folder / MARKER).is_file():
+        if not resume:
+            raise RecipeError(f"{folder} holds a search already; give another directory for a new one")
+        return _take_up(folder, digest, fingerprint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = {each.name for each in folder.iterdir()} - {"lock", "recipe.yaml"}
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another place") from error
+    if others:
+        raise RecipeError(f"{folder} holds other files; give an empty directory for the search, or a new one")
+    lock = hold(folder, "search")
+    try:
+        _fill(folder, folder.name, recipe, digest, fingerprint, created)
+        return SearchFolder(folder, lock)
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _fill(path: Path, name: str, recipe: Recipe, digest: str, fingerprint: str, created: int) -> None:
-    (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
-    (path / MARKER).write_bytes(_LOG.dump_json(Log(name, uuid.uuid4().hex, digest, fingerprint, created)))
+    write_text(path / "recipe.yaml", recipe.to_yaml())
+    # Last, as it makes a search of the folder.
+    write_text(path / MARKER, _LOG.dump_json(Log(name, uuid.uuid4().hex, digest, fingerprint, created)).decode())
 
 
 def _take_up(folder: Path, digest: str, fingerprint: str) -> SearchFolder:

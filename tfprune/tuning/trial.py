@@ -19,7 +19,7 @@ from tfprune.backend import keras, make_deterministic
 from tfprune.cost.latency import latency
 from tfprune.cost.measure import measure
 from tfprune.data.augment import augment
-from tfprune.data.splits import Data
+from tfprune.data.splits import Data, Remembering
 from tfprune.errors import TfpruneError, TfpruneWarning, TrainingError
 from tfprune.importing import one_line
 from tfprune.masking.masked import masked_layers
@@ -43,7 +43,8 @@ from tfprune.tracking.searches import SearchTracker
 from tfprune.tuning.batchnorm import BatchStatistics
 from tfprune.tuning.objective import objective_of
 
-_STATISTICS = 2000
+_STATISTICS = 16
+"""Batches that the statistics of a pruned model are taken from."""
 OBJECTIVE = "objective"
 """Under which name the history of a trial holds it, epoch by epoch."""
 
@@ -119,7 +120,9 @@ class TrialWorker:
     def __init__(self, spec: TrialSpec) -> None:
         self._recipe = recipe = spec.recipe
         make_deterministic(recipe.seed)
-        self._data = data_of(recipe, spec.data)
+        data = data_of(recipe, spec.data)
+        train, validation = Remembering(data.train), Remembering(data.validation)
+        self._data = replace(data, train=train, validation=validation)
         dense = with_precision(model_from(spec.dense), recipe.precision)
         self._exam = examination(self._data.validation, recipe, self._data)
         before = self._exam.sit(dense)
@@ -199,10 +202,9 @@ class TrialWorker:
 
     def _examples(self) -> Any:
         """Training batches for statistics: enough of them to be steady, and the same ones for every trial."""
-        size = self._recipe.train.batch_size
-        batches = self._data.train.epoch(size, seed=self._recipe.seed, epoch=0)
-        batches = batches.take(max(1, math.ceil(_STATISTICS / size)))
-        return augment(batches, self._recipe.train.augment, seed=self._recipe.seed, epoch=0)
+        recipe = self._recipe
+        batches = self._data.train.epoch(recipe.train.batch_size, seed=recipe.seed, epoch=0).take(_STATISTICS)
+        return augment(batches, recipe.train.augment, seed=recipe.seed, epoch=0)
 
 
 # ------------------------------------------------------------------------------------ the two ways

@@ -8,6 +8,7 @@ from typing import Any
 
 from tfprune.backend import keras
 from tfprune.cost.measure import measure
+from tfprune.errors import SelectionError
 from tfprune.recipe import Recipe
 from tfprune.results import Plan, Sensitivity
 from tfprune.rounds.rebuilt import choices_of
@@ -17,6 +18,8 @@ from tfprune.structure.shrink import plan
 from tfprune.tuning.knobs import even_losses, least_densities
 from tfprune.tuning.projection import Layer, project
 from tfprune.tuning.space import Allocation, Space
+
+_LEAST = 1e-6
 
 
 class WidthSpace(Space):
@@ -31,6 +34,7 @@ class WidthSpace(Space):
 
     Raises:
         SurgeryError: the budget is out of reach; the line says what is the least.
+        SelectionError: the budget is less than a unit.
     """
 
     def __init__(
@@ -42,6 +46,9 @@ class WidthSpace(Space):
         self._layers = [Layer(name, (size,)) for name, size in self._sizes.items()]
         self.starts = {scope: self._planned(scope) for scope in ("layer", "global")}
         self.starts["uniform"] = self.starts.pop("layer")
+        if not any(share for start in self.starts.values() for share in start.ratios.values()):
+            said = recipe.structured.target.said
+            raise SelectionError(f"prune.target {said}: no coupling loses a whole unit by it; ask for more")
         pruned = sum(len(gone) for gone in (self.starts["uniform"].plan or Plan({}, {})).removed.values())
         self._kept = max(sum(self._sizes.values()) - pruned, sum(each.floor for each in self._layers))
         even = even_losses(sensitivity, self._sizes, pruned)
@@ -56,8 +63,9 @@ class WidthSpace(Space):
 
     def on_budget(self, densities: Mapping[str, float]) -> Allocation:
         shares = project(self._layers, densities, self._kept)
-        # Shares of units meet no count of weights or of milliseconds; along their proportions the plan finds it.
-        return self._planned({name: min(share, 0.999) for name, share in shares.items() if share > 0})
+        # Shares of units meet no count of weights or of milliseconds; along their proportions the plan finds it. What
+        # is to keep all comes last, but it comes: the others may not hold enough.
+        return self._planned({name: min(max(share, _LEAST), 0.999) for name, share in shares.items()})
 
     def _planned(self, scope: Any) -> Allocation:
         found = plan(self._dense, **{**self._choices, "scope": scope})

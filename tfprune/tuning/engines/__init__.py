@@ -17,6 +17,7 @@ __all__ = [
     "Outcome",
     "Spec",
     "Worker",
+    "check_engine",
     "forbid_in_script_import",
     "open_engine",
 ]
@@ -42,16 +43,8 @@ def open_engine(kind: str, spec: Spec, slots: int | None = None, address: str | 
         Traceback (most recent call last):
         tfprune.errors.RecipeError: unknown engine 'inlin'; known are inline, processes, ray; did you mean 'inline'?
     """
-    forbid_in_script_import()
-    if kind not in ENGINES:
-        raise RecipeError(f"unknown engine {kind!r}; known are {', '.join(ENGINES)}{nearest(kind, ENGINES)}")
-    if slots is not None and slots < 1:
-        raise RecipeError(f"the engine {kind} needs at least one worker, got {slots}")
-    if address is not None and kind != "ray":
-        raise RecipeError(f"the engine {kind} takes no address, got {address!r}; leave it out, or choose ray")
+    check_engine(kind, slots, address)
     if kind == "inline":
-        if slots is not None and slots > 1:
-            raise RecipeError(f"the engine inline has one worker, got {slots}; choose the engine processes or ray")
         from tfprune.tuning.engines.inline import Inline
 
         return Inline(spec)
@@ -62,3 +55,30 @@ def open_engine(kind: str, spec: Spec, slots: int | None = None, address: str | 
     from tfprune.tuning.engines.cluster import Cluster
 
     return Cluster(spec, slots, address)
+
+
+def check_engine(kind: str, slots: int | None = None, address: str | None = None) -> None:
+    """See early, before any training, whether an engine can be opened at all.
+
+    Args:
+        kind: as for `open_engine`.
+        slots: as for `open_engine`.
+        address: as for `open_engine`.
+
+    Raises:
+        RecipeError: no such engine, slots or an address that do not go with it, a search that a worker starts anew.
+        DependencyError: Ray is not installed.
+    """
+    forbid_in_script_import()
+    if kind not in ENGINES:
+        raise RecipeError(f"unknown engine {kind!r}; known are {', '.join(ENGINES)}{nearest(kind, ENGINES)}")
+    if slots is not None and slots < 1:
+        raise RecipeError(f"the engine {kind} needs at least one worker, got {slots}")
+    if address is not None and kind != "ray":
+        raise RecipeError(f"the engine {kind} takes no address, got {address!r}; leave it out, or choose ray")
+    if kind == "inline" and slots is not None and slots > 1:
+        raise RecipeError(f"the engine inline has one worker, got {slots}; choose the engine processes or ray")
+    if kind == "ray":
+        from tfprune.tuning.engines.cluster import check_installed
+
+        check_installed()

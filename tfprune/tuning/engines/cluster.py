@@ -159,6 +159,15 @@ class Actor:
         finish(self._worker)
 
 
+def check_installed() -> None:
+    """See whether there is a Ray.
+
+    Raises:
+        DependencyError: it is not installed.
+    """
+    _ray()
+
+
 def _ray() -> Any:
     try:
         import ray
