@@ -132,7 +132,7 @@ def test_search(home, cli, tmp_path):
     assert Path(curves["file"]).read_bytes().startswith(b"\x89PNG")
     code, out, err = cli("search", path, "--sensitivity-only")
     assert code == 0 and "sensitivity is known from an earlier search" in err
-    assert re.search(r"second +│.*%", out) and f"drawn to {curves['file']}" in out
+    assert "second" in out and "90%" in out and f"drawn to {curves['file']}" in out
 
     code, out, err = cli("search", path, "-o", tmp_path / "found.yaml", "--json")
     assert (code, err) == (0, "")

@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 import tfprune
 from tfprune.cost.measure import measure
 from tfprune.data.splits import ArraySplit
+from tfprune.errors import TfpruneWarning
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
 from tfprune.tuning.search import execute

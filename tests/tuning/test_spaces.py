@@ -88,7 +88,7 @@ def zeros_of(wrapped: keras.Model, ratios: dict[str, float]) -> int:
     retarget(wrapped, tfprune.ConstantSparsity(final_sparsity=0.77), scope=ratios)
     pruner_of(wrapped).update(0.77)
     found = [mask.numpy() for layer in masked_layers(wrapped) for _, mask, _ in layer.pruning_vars]
-    fresh.restore(wrapped)
+    fresh.restore()
     return sum(int((mask == 0).sum()) for mask in found)
 
 

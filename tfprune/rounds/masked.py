@@ -62,7 +62,7 @@ class MaskedRounds(Method):
         return pruned
 
     def finished(self, number: int) -> keras.Model:
-        self._fresh.restore(self.begun)
+        self._fresh.restore()
         if number != self.phase.origin:
             self.phase.workflow.restore_round(number, self.begun)
         return self.begun

@@ -6,24 +6,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfprune.backend import keras
+from tfprune.backend import keras, tf
 from tfprune.masking.masked import masked_layers, masked_variables
 from tfprune.masking.schedule import FrozenMasks
 from tfprune.masking.wrap import retarget
-from tfprune.rounds.checkpoint import optimizer_state, set_variables
+from tfprune.rounds.checkpoint import optimizer_state
 
 
 class State:
     """Weights, masks and optimizer of a model that has not trained yet, to start each round from."""
 
     def __init__(self, model: keras.Model) -> None:
-        self._weights = [each.numpy() for each in model.weights]
-        self._optimizer = [each.numpy() for each in optimizer_state(model)]
+        variables = [*model.weights, *optimizer_state(model)]
+        values = [tf.convert_to_tensor(each.numpy()) for each in variables]
 
-    def restore(self, model: keras.Model) -> None:
-        """Set all of a model."""
-        set_variables(model.weights, self._weights)
-        set_variables(optimizer_state(model), self._optimizer)
+        def restore() -> None:
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+
+        self._restore = tf.function(restore).get_concrete_function()  # one call for all of them, trial after trial
+
+    def restore(self) -> None:
+        """Set all of the model."""
+        self._restore()
 
 
 def rewind(pruned: keras.Model, early: Sequence[np.ndarray]) -> None:

@@ -170,7 +170,9 @@ class SearchTracker:
             else:
                 run_id = str(known.info.run_id)
                 new = {key: value for key, value in _trial_params(trial).items() if key not in known.data.params}
-                self._store.log(run_id, points, new, _outcome_tags(trial))
+                there = self._store.steps(run_id, known.data.metrics)
+                missing = [point for point in points if (point[0], point[3]) not in there]
+                self._store.log(run_id, missing, new, _outcome_tags(trial))
             self._store.end(run_id, "FAILED" if trial.status == "failed" else "FINISHED", when)
 
     def _constant_tags(self, trial: Trial, label: str, kind: str) -> dict[str, str]:

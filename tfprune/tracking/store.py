@@ -168,6 +168,11 @@ class Store:
             tags=[RunTag(key, value) for key, value in (tags or {}).items()],
         )
 
+    def steps(self, run_id: str, names: Iterable[str]) -> set[tuple[str, int]]:
+        """Which metrics of a run have a point at which step: what is done again ends at another time of day."""
+        histories = ((name, self.client.get_metric_history(run_id, name)) for name in names)
+        return {(name, point.step) for name, history in histories for point in history}
+
     def log_new_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Log the parameters that a run does not have yet: MLflow refuses another value."""
         known = self.client.get_run(run_id).data.params

@@ -79,9 +79,10 @@ class Driver:
         Raises:
             TrainingError: none came to a result.
         """
-        done = [trial for trial in self.finals.values() if trial.objective is not None]
+        finals = [self.finals[number] for number in self._log.finals]  # of equals the first wins, whoever ended first
+        done = [trial for trial in finals if trial.objective is not None]
         if not done:
-            first = next(iter(self.finals.values()))
+            first = finals[0]
             raise TrainingError(f"none of the best {len(self.finals)} trials could be fine-tuned: {first.message}")
         return max(done, key=_objective)
 
@@ -278,12 +279,12 @@ class Driver:
         longest = max(trial.epochs for trial in completed)
         whole = [trial for trial in completed if trial.epochs == longest and trial.status == "completed"] or completed
         found: list[Trial] = []
-        for trial in sorted(whole, key=_objective, reverse=True):
+        for trial in sorted(whole, key=lambda trial: (-_objective(trial), trial.number)):
             if len(found) < self._section.finalists and all(trial.ratios != each.ratios for each in found):
                 found.append(trial)
         starts = [trial for trial in whole if trial.origin != "oracle"]
         if starts and not any(trial.origin != "oracle" for trial in found):
-            found.append(max(starts, key=_objective))
+            found.append(max(starts, key=lambda trial: (_objective(trial), -trial.number)))
         return found
 
     def _final_tasks(self) -> Iterator[Task | None]:

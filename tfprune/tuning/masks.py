@@ -112,7 +112,7 @@ def _ranked(wrapped: keras.Model, sparsity: float, **selection: Any) -> dict[str
         return sparsities_of(wrapped)
     finally:
         retarget(wrapped, schedule, **{name: getattr(before, name) for name in before.__dataclass_fields__})
-        fresh.restore(wrapped)
+        fresh.restore()
 
 
 def _densities(shares: Mapping[str, float]) -> dict[str, float]:

@@ -153,7 +153,7 @@ def _space(knobs: Sequence[Knob], oracle: str) -> Any:
     for knob in knobs:
         name = f"{_KNOB}{knob.name}"
         if oracle == "grid":
-            levels = sorted({*np.linspace(knob.low, knob.high, _LEVELS - 1).tolist(), 0.0})
+            levels = sorted({*np.linspace(knob.low, knob.high, _LEVELS - 1).round(_DIGITS).tolist(), 0.0})
             space.Choice(name, levels, default=0.0, ordered=True)
         else:
             space.Float(name, knob.low, knob.high, default=min(max(0.0, knob.low), knob.high))

@@ -221,7 +221,7 @@ class _Masks:
 
     def begin(self, task: Task) -> keras.Model:
         model, recipe = self._model, self._recipe
-        self._fresh.restore(model)
+        self._fresh.restore()
         target = final_sparsity(recipe)
         schedule: Schedule = ConstantSparsity(final_sparsity=target)
         is_at_once = not task.is_final or not task.trial.epochs
