@@ -180,20 +180,22 @@ class Clock(Watch):
         self.heard = heard
 
     def trial(self, trial: Trial, best: float | None) -> None:
+        if trial.origin != "oracle":
+            return
         if trial.status == "failed":
             raise SystemExit(f"{trial.label} failed: {trial.message}")
         self.ends.append(time.perf_counter())
         self.heard(trial)
 
     def seconds(self, trials: int) -> list[float]:
-        """From the end of one trial to that of the next, the first and the finals left out."""
-        return np.diff(self.ends[:trials])[1:].tolist()
+        """From the end of one trial of the oracle to that of the next; starting allocations and finals do not count."""
+        return np.diff(self.ends[-trials:]).tolist()
 
 
 def against_by_hand(recipe: recipes.Recipe, trials: int) -> None:
     """Seconds a trial: half of the hand-written ones, all of ours, the other half."""
     section = recipe.search.model_copy(update={"trials": trials, "oracle": "random", "finalists": 1})
-    recipe = recipe.model_copy(update={"search": section, "finetune": recipes.FinetuneSection(epochs=0)})
+    recipe = recipe.model_copy(update={"search": section, "finetune": recipes.FinetuneSection(epochs=1)})
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TFPRUNE_HOME"] = folder
         data = data_of(recipe, None)
@@ -212,7 +214,7 @@ def against_by_hand(recipe: recipes.Recipe, trials: int) -> None:
             hand += tuner.seconds[1:] if not turn else tuner.seconds
             if not turn:
                 execute(recipe, model=dense, watch=clock)
-        ours = clock.seconds(trials + 5)
+        ours = clock.seconds(trials)
     for name, seconds in (("by hand", hand), ("tfprune", ours)):
         middle = statistics.median(seconds)
         print(
@@ -249,8 +251,7 @@ def timed_workers(slots: int, trials: int) -> None:
         os.environ["TFPRUNE_HOME"] = folder
         recipe = digits(trials=trials)
         execute(recipe, engine="processes", workers=slots, watch=clock)
-    first = 5  # the starting allocations warm the workers
-    ends = clock.ends[first : trials + 5]
+    ends = clock.ends[1:]  # by then every worker is warm
     print(3600 * (len(ends) - 1) / (ends[-1] - ends[0]))
 
 
@@ -286,16 +287,13 @@ class AtOnce(Engine):
 
 def driver(trials: int) -> None:
     """Milliseconds of the driver a trial: asking, projecting, keeping on disk, telling."""
-    from tfprune.tuning import search as searching
-
-    class Kept(Exception):
-        """The finals are of no interest here."""
+    from tfprune.tuning.begin import begin, prepare
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TFPRUNE_HOME"] = folder
         example: list[Trial] = []
-        execute(digits(trials=1), watch=Clock(example.append))
-        begun = searching._begin(digits(trials=trials), None, None, None, False, Watch())
+        execute(digits(trials=2), watch=Clock(example.append))
+        begun = begin(prepare(digits(trials=trials), None, None, Watch()), None, False, Watch())
         space = begun.space(begun.sensitivity())
         clock = Clock()
         work = Driver(begun.recipe, space, begun.folder, begun.tracker, AtOnce(example[0]), clock, begun.on_validation)
@@ -322,6 +320,7 @@ def memory() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TFPRUNE_HOME"] = folder
         execute(digits(trials=50), engine="processes", workers=1, watch=Clock(heard))
+    # The starting allocations come before: the worker is warm, and these are its tenth and its last trial.
     print(f"worker: {sizes[4]:.0f} MB after 5 trials, {sizes[49]:.0f} MB after 50: {sizes[49] / sizes[4] - 1:+.1%}")
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tfprune.errors import RecipeError
 from tfprune.recipe import SearchSection, load, parse
-from tfprune.tuning.search import _digest
+from tfprune.tuning.begin import _digest
 
 MINIMAL = {"name": "least", "prune": {"target": {"sparsity": 0.5}}}
 FULL = {

@@ -20,7 +20,7 @@ def weighing(size: int | None, plain: int = 800_000) -> Measurement:
 
 def trial(number: int, accuracy: float | None, origin: str = "oracle", **more) -> Trial:
     """A trial whose two slices lie under the whole, class_1 by 5 points more; without an accuracy it failed."""
-    ratios = {"conv1": 0.3 + 0.01 * number, "conv2": 0.6, "dense": 0.95 - 0.01 * number}
+    ratios = more.pop("ratios", {"conv1": 0.3 + 0.01 * number, "conv2": 0.6, "dense": 0.95 - 0.01 * number})
     if accuracy is None:
         told = {"status": "failed", "message": "a weight is not finite", **more}
         return Trial(number, origin, {}, ratios, 0, **told)
@@ -93,3 +93,10 @@ def long_search(count: int = 60) -> tuple[Trial, ...]:
         size = weighing(95_000 + 37 * (number * 7919 % 500))
         asked.append(trial(number, wave, measurement=size))
     return (*STARTED, *asked)
+
+
+def many_finals(count: int, layers: int) -> SearchResult:
+    """So many finals of the oracle's, the first the winner, over so many layers with long names."""
+    ratios = {f"[bold]block_{place}/{'deep_' * 16}conv": 0.5 + place / (3 * layers) for place in range(layers)}
+    finals = [trial(number, 0.95 - 0.001 * number, epochs=6, ratios=ratios) for number in range(5, 5 + count)]
+    return result(tuple(finals), best=5)

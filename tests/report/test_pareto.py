@@ -12,6 +12,7 @@ from made_searches import STARTED, TRIALS, long_search, trial, weighing
 
 from tfprune.report.figures import figure_png
 from tfprune.report.pareto import draw_pareto, front, on_front, pareto_table
+from tfprune.report.sizes import SizeScale, size_scale
 from tfprune.results import Evaluation, SliceScore, Trial
 
 FEW = st.integers(0, 3)
@@ -94,15 +95,42 @@ def test_sizes_are_gzipped_where_all_are():
 def test_table_has_the_front_the_smallest_first():
     table = pareto_table(front(TRIALS))
     assert shown(table) == [
-        ["trial", "origin", "accuracy", "worst slice", "MB gzipped"],
-        ["t008", "oracle", "92.5%", "82.5%", "0.090"],
-        ["t005", "oracle", "93.0%", "83.0%", "0.105"],
+        ["trial", "origin", "accuracy", "worst slice", "KB gzipped"],
+        ["t008", "oracle", "92.5%", "82.5%", "90.0"],
+        ["t005", "oracle", "93.0%", "83.0%", "105.0"],
     ]
     assert "6 more: another trial is as good in everything" in " ".join(lines_of(table))
     timed = [replace(each, latency_ms=2.0 + each.number) for each in TRIALS]
     assert shown(pareto_table(front(timed)))[0][-1] == "ms"
     assert max(map(len, lines_of(pareto_table(front(timed)), 80))) <= 80
     assert shown(pareto_table([])) == [["trial", "origin", "accuracy"]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "header", "told"),
+    [
+        ((40_310, 40_120), "KB gzipped", ["40.1", "40.3"]),
+        ((40_310, 40_320), "KB gzipped", ["40.31", "40.32"]),
+        ((40_311, 40_312), "KB gzipped", ["40.311", "40.312"]),
+        ((40_310, 40_310), "KB gzipped", ["40.3", "40.3"]),
+        ((999_999, 40_310), "KB gzipped", ["40.3", "1000.0"]),
+        ((1_000_000, 40_310), "MB gzipped", ["0.040", "1.000"]),
+    ],
+    ids=["tenths", "hundredths", "bytes", "equal", "just-under", "one-is-large"],
+)
+def test_sizes_that_differ_look_different(sizes, header, told):
+    rows = front([trial(place, 0.9 + 1e-9 * size, measurement=weighing(size)) for place, size in enumerate(sizes)])
+    cells = shown(pareto_table(rows))
+    assert cells[0][-1] == header
+    assert [row[-1] for row in cells[1:]] == told
+    figure = draw_pareto(rows)
+    assert figure.axes[-1].get_xlabel() == header
+
+
+def test_unknown_sizes_have_no_words():
+    assert size_scale([]) == size_scale([None]) == SizeScale("MB", 3)
+    assert size_scale([None, 40_310], gzipped=False).header == "KB of weights"
+    assert size_scale([40_310]).words(None) == ""
 
 
 def filled(axes) -> list[bool]:
@@ -119,10 +147,10 @@ def test_picture_fills_the_front_and_names_the_starts():
         assert sorted(filled(axes)) == [False] * 6 + [True] * 2
         assert {text.get_text() for text in axes.texts} == {each.origin for each in STARTED}
     assert above.get_ylabel() == "accuracy (%)" and below.get_ylabel() == "accuracy of the worst slice (%)"
-    assert below.get_xlabel() == "MB gzipped"
+    assert below.get_xlabel() == "KB gzipped"
     step = next(line for line in above.lines if line.get_linestyle() == "-")
     assert list(step.get_ydata()) == pytest.approx([92.5, 93.0, 93.0])
-    assert list(step.get_xdata()) == pytest.approx([0.09, 0.105, 0.107])
+    assert list(step.get_xdata()) == pytest.approx([90, 105, 107])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tfprune.masking.masked import masked_layers
 from tfprune.recipe import load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
-from tfprune.rounds.start import fingerprint_of, execute
+from tfprune.rounds.start import execute, fingerprint_of
 from tfprune.rounds.stop import best_round
 
 pytestmark = pytest.mark.usefixtures("home")

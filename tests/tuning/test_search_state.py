@@ -20,7 +20,7 @@ HOLDS = (
     "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); "
     "print('held', flush=True); input()"
 )
-ASKED = Asked(0, "0001", "oracle", {"first": 0.123456789, "second": -1e-9}, 3, None)
+ASKED = Asked(0, "0001", "oracle", {"first": 0.123456789, "second": -1e-9}, {"first": 0.5}, 3, None)
 
 
 @pytest.fixture
@@ -208,14 +208,14 @@ def test_a_relative_directory_stays_where_it_was(
     found.close()
 
 
-@pytest.mark.parametrize("other", ["recipe", "model", "finished", "fresh", "files", "file"])
+@pytest.mark.parametrize("other", ["recipe", "model", "finished", "fresh", "files", "file", "own-recipe"])
 def test_a_directory_that_holds_something_else(recipe: Recipe, tmp_path: Path, other: str) -> None:
     mine = tmp_path / "mine"
     if other == "file":
         mine.touch()
-    elif other == "files":
+    elif other in ("files", "own-recipe"):
         mine.mkdir()
-        (mine / "notes.txt").touch()
+        (mine / ("notes.txt" if other == "files" else "recipe.yaml")).write_text("# my own\n")
     else:
         found = opened(recipe, directory=mine)
         found.log.outcome = "Found ratios." if other == "finished" else ""
@@ -229,6 +229,7 @@ def test_a_directory_that_holds_something_else(recipe: Recipe, tmp_path: Path, o
         "finished": "search 'mine' is finished: Found ratios.",
         "fresh": "holds a search already; give another directory",
         "files": "holds other files",
+        "own-recipe": "holds other files",
         "file": "is a file; give a directory",
     }
     assert said[other] in line

@@ -298,7 +298,7 @@ def test_plans_meet_the_bound_and_are_near_it(model: str, target: str) -> None:
     dense = MODELS[model]()
     before = [each.tobytes() for each in dense.get_weights()]
     space = widths(dense, TARGETS[target])
-    assert set(space.starts) == {"uniform", "global", "sensitivity"}
+    assert {"uniform"} <= set(space.starts) <= {"uniform", "global", "sensitivity"}  # equal ones are one
     board = space.board(objectives(space, "global"))
     rng = np.random.default_rng(3)
     tries = [{knob.name: rng.uniform(knob.low, knob.high) for knob in board.knobs} for _ in range(1)]

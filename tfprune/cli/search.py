@@ -72,10 +72,13 @@ def search(
     if as_json:
         print_json(result)
         return
+    from tfprune.report.finals import finals_table, ratios_table
     from tfprune.report.pareto import front, pareto_table
     from tfprune.report.trials import trials_table
 
     out.print(trials_table(result))
+    out.print(finals_table(result))
+    out.print(ratios_table(result))
     out.print(pareto_table(front(result.trials)))
     out.print(result.outcome, markup=False)
     out.print(f"recipe: {result.recipe}", soft_wrap=True)

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfprune.report.figures import COLOURS, GREY, Figure, give_title
+from tfprune.report.sizes import SizeScale, size_scale
 from tfprune.report.words import score_words
 from tfprune.results import Trial
 
@@ -109,22 +110,25 @@ def pareto_columns(rows: Sequence[ParetoPoint]) -> tuple[str, ...]:
     if any(each.worst is not None for each in rows):
         found.append("worst slice")
     if any(each.size is not None for each in rows):
-        found.append("MB gzipped" if rows[0].gzipped else "MB of weights")
+        found.append(sizes_of(rows).header)
     if any(each.latency is not None for each in rows):
         found.append("ms")
     return tuple(found)
 
 
-def pareto_cells(each: ParetoPoint, columns: Sequence[str]) -> list[str]:
-    """The cells of one trial."""
-    size = "" if each.size is None else f"{each.size / 1e6:.3f}"
+def sizes_of(rows: Sequence[ParetoPoint]) -> SizeScale:
+    """How the sizes of the points are told, in table and figure."""
+    return size_scale([each.size for each in rows], gzipped=all(each.gzipped for each in rows))
+
+
+def pareto_cells(each: ParetoPoint, columns: Sequence[str], scale: SizeScale) -> list[str]:
+    """The cells of one trial; `scale` is of all points."""
     cells = {
         "trial": each.label,
         "origin": each.origin,
         "accuracy": score_words(each.accuracy),
         "worst slice": "" if each.worst is None else score_words(each.worst),
-        "MB gzipped": size,
-        "MB of weights": size,
+        scale.header: scale.words(each.size),
         "ms": "" if each.latency is None else f"{each.latency:.3g}",
     }
     return [cells[column] for column in columns]
@@ -143,11 +147,11 @@ def pareto_table(rows: Sequence[ParetoPoint], title: str = "Pareto front, valida
     left = len(rows) - len(shown)
     caption = f"{left} more: another trial is as good in everything and better in something" if left else None
     table = Table(title=escape(title), caption=caption, caption_justify="left", padding=0)
-    columns = pareto_columns(rows)
+    columns, scale = pareto_columns(rows), sizes_of(rows)
     for column in columns:
         table.add_column(column, justify="left" if column in ("trial", "origin") else "right", overflow="fold")
     for each in shown:
-        table.add_row(*map(escape, pareto_cells(each, columns)))
+        table.add_row(*map(escape, pareto_cells(each, columns, scale)))
     return table
 
 
@@ -161,7 +165,8 @@ def draw_pareto(rows: Sequence[ParetoPoint], title: str = "") -> Figure:
     """
     costs: list[tuple[str, Callable[[ParetoPoint], float | None]]] = []
     if any(each.size is not None for each in rows) or not rows:
-        costs.append(("MB gzipped" if not rows or rows[0].gzipped else "MB of weights", _megabytes))
+        scale = sizes_of(rows)
+        costs.append((scale.header, lambda each: None if each.size is None else scale.value(each.size)))
     if len({each.latency for each in rows if each.latency is not None}) > 1:
         costs.append(("latency (ms)", lambda each: each.latency))
     costs = costs or [("trial", lambda each: float(each.number))]
@@ -241,10 +246,6 @@ def _legend(figure: Figure, rows: Sequence[ParetoPoint]) -> None:
         handles.append(Line2D([], [], color=GREY, linewidth=1))
         labels.append("best so far, from the left")
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-
-
-def _megabytes(each: ParetoPoint) -> float | None:
-    return None if each.size is None else each.size / 1e6
 
 
 def _or_infinite(value: float | None) -> float:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from tfprune.report.summary import round_sentence
-from tfprune.report.trials import trial_sentence
+from tfprune.report.trials import final_sentence, trial_sentence
 from tfprune.report.watch import Watch
 from tfprune.results import Round, Trial
 
@@ -45,3 +45,6 @@ class ProgressWatch(Watch):
 
     def trial(self, trial: Trial, best: float | None) -> None:
         self._console.print(trial_sentence(trial, best), markup=False)  # messages may hold brackets
+
+    def final(self, trial: Trial, best: float | None) -> None:
+        self._console.print(final_sentence(trial, best), markup=False)

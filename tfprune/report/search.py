@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tfprune.report.allocation import allocation_of
 from tfprune.report.markdown import LONGEST, markdown_table, safe_text
-from tfprune.report.pareto import front, on_front, pareto_cells, pareto_columns
-from tfprune.report.trials import best_first, left_out_words, search_sentence, trial_cells, trial_columns
+from tfprune.report.pareto import front, on_front, pareto_cells, pareto_columns, sizes_of
+from tfprune.report.trials import best_first, left_out_words, scale_of, search_sentence, trial_cells, trial_columns
 from tfprune.results import SearchResult
 
 
@@ -46,9 +46,8 @@ def _ratios(result: SearchResult, most: int) -> str:
 
 
 def _finals(result: SearchResult) -> str:
-    columns = trial_columns(result.finals)
-    order = best_first(result.finals)
-    rows = [[*map(safe_text, trial_cells(each, columns))] for each in order]
+    columns, order, scale = trial_columns(result.finals), best_first(result.finals), scale_of(result.finals)
+    rows = [[*map(safe_text, trial_cells(each, columns, scale))] for each in order]
     for row, each in zip(rows, order, strict=True):
         if each.number == result.best:
             row[0] = f"**{row[0]}**"
@@ -61,16 +60,16 @@ def _front(result: SearchResult, most: int) -> str:
     shown = on_front(points)
     if not shown:
         return ""
-    columns = pareto_columns(points)
-    rows = [[*map(safe_text, pareto_cells(each, columns))] for each in shown[:most]]
+    columns, scale = pareto_columns(points), sizes_of(points)
+    rows = [[*map(safe_text, pareto_cells(each, columns, scale))] for each in shown[:most]]
     note = f"\n\n{len(shown) - most} more are left out." if len(shown) > most else ""
     title = f"### {len(shown)} of {len(points)} trials on the Pareto front"
     return f"{title}\n\n{markdown_table(columns, rows, range(2, len(columns)))}{note}"
 
 
 def _trials(result: SearchResult, most: int) -> str:
-    columns, order = trial_columns(result.trials), best_first(result.trials)
-    rows = [[*map(safe_text, trial_cells(each, columns))] for each in order[:most]]
+    columns, order, scale = trial_columns(result.trials), best_first(result.trials), scale_of(result.trials)
+    rows = [[*map(safe_text, trial_cells(each, columns, scale))] for each in order[:most]]
     left = left_out_words(order, most)
     note = f"\n\n{left}." if left else ""
     return "### Trials, the best first\n\n" + markdown_table(columns, rows, range(2, 4)) + note

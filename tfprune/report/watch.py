@@ -25,3 +25,6 @@ class Watch:
 
     def trial(self, trial: Trial, best: float | None) -> None:
         """A trial of a search has ended; `best` is the highest objective so far, None where all failed."""
+
+    def final(self, trial: Trial, best: float | None) -> None:
+        """A trial fine-tuned in full has ended; `best` is the highest objective among the finals so far, or None."""

@@ -52,7 +52,8 @@ class Trial:
 
     Attributes:
         number: from 0, in the order they were proposed.
-        origin: a starting allocation, ``uniform``, ``erk``, ``lamp``, ``global`` or ``sensitivity``; or ``oracle``.
+        origin: a starting allocation, ``uniform``, ``erk``, ``lamp``, ``global``, ``recipe`` (its own scope) or
+            ``sensitivity``; or ``oracle``.
         knobs: by name, as the oracle asked; empty for a starting allocation.
         ratios: by layer or coupling, share of it that is pruned, in [0, 1), after projection onto the budget.
         epochs: of fine-tuning in all, those of the trial it went on from included.
@@ -62,7 +63,8 @@ class Trial:
         evaluation: on the validation split, against the dense model; None where it failed.
         sparsity: share of zeros among the prunable weights, in [0, 1].
         measurement: what the model weighs, layers left out.
-        latency_ms: of one example in LiteRT, where there is a budget of time.
+        latency_ms: of one example in LiteRT, of structured trials; None where LiteRT does not take the model, and for
+            masks, which leave it as it is.
         message: why it failed or was cut short; else empty.
         seconds: wall time.
         attempts: how many times it was begun, from 1.
@@ -129,6 +131,22 @@ class SearchResult:
     recipe: Path
     tracking_uri: str
     model: Any = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        """A few lines; the trials are in `trials`, all ratios in `winner.ratios`."""
+        winner, most = self.winner, 6
+        ratios = [f"{name} {ratio:.3f}" for name, ratio in winner.ratios.items()]
+        more = [f"and {len(ratios) - most} more"] * (len(ratios) > most)
+        told = ((self.trials, "trial"), (self.finals, "final"))
+        counts = [f"{len(each)} {word}{'s' * (len(each) != 1)}" for each, word in told]
+        return "\n".join(
+            [
+                f"search {self.search}: {', '.join(counts)}",
+                self.outcome or "no outcome",
+                f"winner {winner.label} ({winner.origin}): {', '.join(ratios[:most] + more)}",
+                f"recipe: {self.recipe}",
+            ]
+        )
 
     @property
     def winner(self) -> Trial:

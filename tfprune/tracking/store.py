@@ -120,8 +120,8 @@ class Store:
         return str(run.info.run_id)
 
     def take_up(self, run: Any) -> str:
-        """Let a run that ended badly go on, and return its id."""
-        if run.info.status in ("KILLED", "FAILED"):
+        """Let a run that has ended go on, and return its id."""
+        if run.info.status != "RUNNING":
             self.client.update_run(run.info.run_id, "RUNNING")
         return str(run.info.run_id)
 

@@ -15,7 +15,7 @@ from tfprune.rounds.finetune import now
 from tfprune.tracking.searches import SearchTracker
 from tfprune.tuning.engines import Done, Engine, Failed, Lost
 from tfprune.tuning.knobs import Board
-from tfprune.tuning.oracle import WELL, Oracle
+from tfprune.tuning.oracle import LEVELS, WELL, Oracle
 from tfprune.tuning.space import Allocation, Space
 from tfprune.tuning.state import Asked, SearchFolder, unfinished
 from tfprune.tuning.trial import OBJECTIVE, Outcome, Task
@@ -70,6 +70,8 @@ class Driver:
         if not self._log.finals:
             self._log.finals = [trial.number for trial in self._best_few(completed)]
             self._folder.keep()
+        epochs = self._recipe.finetune_epochs
+        self._watch.note(f"the best {len(self._log.finals)} are fine-tuned as a round is, for {epochs} epochs")
         self._fly(self._final_tasks())
 
     @property
@@ -88,8 +90,7 @@ class Driver:
 
     def task_of(self, trial: Trial) -> Task:
         """What a worker was told to do for a final."""
-        plan = self._allocation(self._asked(trial.number)).plan
-        return Task(trial, plan, is_final=True, again=self._is_resumed)
+        return Task(trial, self._folder.plan(trial.number), is_final=True, again=self._is_resumed)
 
     # --- in and out of the engine
 
@@ -142,7 +143,8 @@ class Driver:
         self._folder.keep_trial(trial, weights, kind="finals" if is_final else "trials")
         if not is_final:
             self._tell(trial)
-        self._watch.trial(trial, max((_objective(each) for each in known.values()), default=None))
+        best = max((each.objective for each in known.values() if each.objective is not None), default=None)
+        (self._watch.final if is_final else self._watch.trial)(trial, best)
 
     def _tell(self, trial: Trial) -> None:
         asked = self._asked(trial.number)
@@ -162,7 +164,7 @@ class Driver:
         begun = {each.origin for each in self._log.asked}
         for name in self._space.starts:
             if name not in begun:
-                yield self._task(self._begin("", name, {}, self._longest))
+                yield self._task(self._begin("", name, self._space.starts[name], self._longest))
         while any(not self._asked(number).key for number in self._flying):
             yield None  # the oracle learns from all of them
         yield from self._questions()
@@ -195,7 +197,9 @@ class Driver:
                 continue
             self._log.events.append(("ask", question.key, None))
             number = next((each.number for each in self._log.asked if each.key == question.goes_on_from), None)
-            yield from self._tried(self._begin(question.key, "oracle", question.knobs, question.epochs, number))
+            found = self._space.on_budget(board.densities(question.knobs))
+            epochs = min(question.epochs, self._longest)
+            yield from self._tried(self._begin(question.key, "oracle", found, epochs, question.knobs, number))
 
     def _tried(self, asked: Asked) -> Iterator[Task]:
         """The task of a question; none where an earlier trial of the same allocation answers it."""
@@ -209,27 +213,30 @@ class Driver:
         self._keep(trial, self._folder.weights(twin.label) if task.keep else None, False)
 
     def _begin(
-        self, key: str, origin: str, knobs: dict[str, float], epochs: int, warm_start: int | None = None
+        self,
+        key: str,
+        origin: str,
+        allocation: Allocation,
+        epochs: int,
+        knobs: dict[str, float] | None = None,
+        warm_start: int | None = None,
     ) -> Asked:
-        asked = Asked(len(self._log.asked), key, origin, knobs, epochs, warm_start)
+        """Settle what a trial is: a plan within milliseconds would be another one the next time."""
+        asked = Asked(len(self._log.asked), key, origin, knobs or {}, allocation.ratios, epochs, warm_start)
+        if allocation.plan is not None:
+            self._folder.keep_plan(asked.number, allocation.plan)
         self._log.asked.append(asked)
         self._folder.keep()
         return asked
 
     def _task(self, asked: Asked) -> Task:
-        allocation = self._allocation(asked)
         start, warm = asked.warm_start, None
         if start is not None:
             warm = self._folder.weights(self.trials[start].label)
-        trial = Trial(asked.number, asked.origin, asked.knobs, allocation.ratios, asked.epochs, start)
+        trial = Trial(asked.number, asked.origin, asked.knobs, asked.ratios, asked.epochs, start)
         is_to_go_on = self._section.oracle == "hyperband" and asked.epochs < self._longest and bool(asked.key)
-        bars = self._bars(asked.epochs)
-        return Task(trial, allocation.plan, bars, warm, keep=is_to_go_on, again=self._is_resumed)
-
-    def _allocation(self, asked: Asked) -> Allocation:
-        if not asked.key or self._board is None:
-            return self._space.starts[asked.origin]
-        return self._space.on_budget(self._board.densities(asked.knobs))
+        bars, plan = self._bars(asked.epochs), self._folder.plan(asked.number)
+        return Task(trial, plan, bars, warm, keep=is_to_go_on, again=self._is_resumed)
 
     @cached_property
     def _board(self) -> Board | None:
@@ -243,6 +250,11 @@ class Driver:
             warn(
                 f"search.knobs leaves {len(board.knobs)} knobs: with over {WELL}, asking the bayesian oracle takes "
                 "seconds, and a few dozen trials teach it little; lower search.knobs, or set search.oracle to random"
+            )
+        if self._section.oracle == "grid" and LEVELS ** len(board.knobs) > (self._section.most_trials or 0):
+            warn(
+                f"a grid of {len(board.knobs)} knobs has {LEVELS ** len(board.knobs):,} places, and only the last of "
+                f"them move in {self._section.most_trials} trials; lower search.knobs, or raise search.trials"
             )
         return board
 
@@ -260,7 +272,7 @@ class Driver:
         alike = [trial for trial in self.trials.values() if self._asked(trial.number).epochs == epochs]
         found = {}
         for epoch in range(1, epochs):
-            passed = [trial.history[epoch - 1][OBJECTIVE] for trial in alike if len(trial.history) > epoch]
+            passed = [trial.history[epoch - 1][OBJECTIVE] for trial in alike if len(trial.history) >= epoch]
             if len(passed) >= _FEWEST:
                 found[epoch] = statistics.median(passed)
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,14 +12,16 @@ from tfprune.masking.budget import layer_sparsities
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.pruner import pruner_of
 from tfprune.masking.schedule import ConstantSparsity
-from tfprune.masking.wrap import retarget
+from tfprune.masking.selection import Selection
+from tfprune.masking.wrap import check_prunable, retarget
+from tfprune.models.prunable import prunable_weights
 from tfprune.recipe import Recipe
 from tfprune.results import Sensitivity
 from tfprune.rounds.goal import final_sparsity, selection_of
 from tfprune.rounds.state import State
 from tfprune.structure.inspect import coupled_layers
 from tfprune.tuning.knobs import even_losses, least_densities
-from tfprune.tuning.projection import Layer, project
+from tfprune.tuning.projection import Layer, out_of_reach, project
 from tfprune.tuning.space import Allocation, Space
 
 
@@ -43,10 +45,11 @@ class MaskSpace(Space):
         self._kept = total - round(final_sparsity(recipe) * total)
         zeros = {name: round(share * sum(sizes[name])) for name, share in sparsities_of(wrapped).items()}
         self._layers = [Layer(name, tensors, zeros=zeros[name]) for name, tensors in sizes.items()]
-        self.starts = {name: self.on_budget(_densities(shares)) for name, shares in _starts(recipe, wrapped).items()}
+        for name, common in _starts(recipe, wrapped).items():
+            self.add_start(name, self.on_budget(_densities(common)))
         counts = {name: sum(tensors) for name, tensors in sizes.items()}
         even = self.on_budget(_densities(even_losses(sensitivity, counts, total - self._kept)))
-        self.starts["sensitivity"] = even
+        self.add_start("sensitivity", even)
         shares = {name: each.ratios for name, each in self.starts.items()}
         least = least_densities(shares, sensitivity)
         self._layers = [replace(each, least=least[each.name]) for each in self._layers]
@@ -59,6 +62,23 @@ class MaskSpace(Space):
 
     def on_budget(self, densities: Mapping[str, float]) -> Allocation:
         return Allocation(project(self._layers, densities, self._kept))
+
+
+def check_reachable(dense: keras.Model, sparsity: float, layers: Sequence[str] | None, selection: Selection) -> None:
+    """Refuse a sparsity that leaves some tensor without a weight, before anything is trained.
+
+    Raises:
+        SelectionError: the line has the least by layer.
+    """
+    tensors = {
+        each.name: tuple(weight.shape.num_elements() for weight in prunable_weights(each, layers is not None)[0])
+        for each in check_prunable(dense, layers, selection)
+    }
+    found = [Layer(name, sizes) for name, sizes in tensors.items()]
+    total = sum(each.size for each in found)
+    kept = total - round(sparsity * total)
+    if kept < sum(each.floor for each in found):
+        raise out_of_reach(found, kept)
 
 
 def sizes_of(wrapped: keras.Model) -> dict[str, tuple[int, ...]]:

@@ -25,9 +25,14 @@ def objective_of(evaluation: Evaluation, weights: Mapping[str, float]) -> float:
             continue
         worst = evaluation.worst_scored
         if worst is None:
-            raise RecipeError(
-                f"search.objective {name} needs a slice of {evaluation.min_support} validation examples or more, and "
-                "there is none; name some under slices, or lower stop.min_slice_size"
-            )
+            raise no_judged_slice(evaluation.min_support)
         total += weight * worst.score
     return total
+
+
+def no_judged_slice(least: int) -> RecipeError:
+    """The worst slice counts, and none has so many examples."""
+    return RecipeError(
+        f"search.objective worst_slice needs a slice of {least} validation examples or more, and there is none; name "
+        "some under slices, or lower stop.min_slice_size"
+    )

@@ -28,7 +28,7 @@ with warnings.catch_warnings(), quiet_stderr():
 
 _OBJECTIVE = "objective"
 _KNOB = "knob:"  # before the names of knobs, as Hyperband has values of its own among them
-_LEVELS = 3
+LEVELS = 3
 _NOISE = 0.1  # of an objective after a short fine-tune, as a share of the variance between trials
 _DIGITS = 9
 WELL = 10
@@ -153,7 +153,7 @@ def _space(knobs: Sequence[Knob], oracle: str) -> Any:
     for knob in knobs:
         name = f"{_KNOB}{knob.name}"
         if oracle == "grid":
-            levels = sorted({*np.linspace(knob.low, knob.high, _LEVELS - 1).round(_DIGITS).tolist(), 0.0})
+            levels = sorted({*np.linspace(knob.low, knob.high, LEVELS - 1).round(_DIGITS).tolist(), 0.0})
             space.Choice(name, levels, default=0.0, ordered=True)
         else:
             space.Float(name, knob.low, knob.high, default=min(max(0.0, knob.low), knob.high))

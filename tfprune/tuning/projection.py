@@ -75,7 +75,7 @@ def project(layers: Sequence[Layer], densities: Mapping[str, float], kept: int) 
     floors, sizes = np.array([each.floor for each in layers]), np.array([each.size for each in layers])
     tops = np.array([each.most for each in layers])
     if not floors.sum() <= kept <= tops.sum():
-        _refuse(layers, kept)
+        raise out_of_reach(layers, kept)
     wanted = np.array([densities[each.name] for each in layers], np.float64) * sizes
 
     def at(log_factor: float) -> np.ndarray:
@@ -116,17 +116,18 @@ def _to_the_weight(layers: Sequence[Layer], found: dict[str, float], kept: int) 
     return found
 
 
-def _refuse(layers: Sequence[Layer], kept: int) -> None:
+def out_of_reach(layers: Sequence[Layer], kept: int) -> SelectionError:
+    """Why no allocation keeps so many weights: what each layer keeps at least."""
     total, least = sum(each.size for each in layers), sum(each.floor for each in layers)
     if (zeros := sum(each.zeros for each in layers)) > total - kept:
-        raise SelectionError(
+        return SelectionError(
             f"no allocation keeps {kept:,} of {total:,} weights: {zeros:,} are zero already, and stay so; ask for more "
             "sparsity"
         )
     named = sorted(layers, key=lambda each: -each.floor)
     floors = ", ".join(f"{each.name} {each.floor:,} of {each.size:,}" for each in named[:4])
     more = f" and {len(named) - 4} more" if len(named) > 4 else ""
-    raise SelectionError(
+    return SelectionError(
         f"no allocation keeps {kept:,} of {total:,} weights: the layers keep {least:,} at least ({floors}{more}); "
         "ask for less sparsity"
     )

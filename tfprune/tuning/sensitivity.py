@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,15 @@ def key_of(recipe: Recipe, fingerprint: str) -> str:
         "train": train.model_dump(mode="json") if is_untrained else train.batch_size,
         "precision": recipe.precision,
         "model and data": fingerprint,
+        "tfprune": metadata.version("tfprune"),
     }
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def may_be_known(recipe: Recipe) -> bool:
+    """Whether curves are the same the next time: a score of the user's own may be another function by then."""
+    assert not isinstance(recipe.prune, tuple)
+    return ":" not in recipe.prune.importance
 
 
 def read_known(path: Path) -> Sensitivity | None:

@@ -37,7 +37,13 @@ class Space(ABC):
     starts: dict[str, Allocation]
 
     def __init__(self, sensitivity: Sensitivity, most_knobs: int) -> None:
+        self.starts = {}
         self._sensitivity, self._most_knobs = sensitivity, most_knobs
+
+    def add_start(self, name: str, allocation: Allocation) -> None:
+        """Take a starting allocation, unless it is one that is there."""
+        if all(allocation.ratios != each.ratios for each in self.starts.values()):
+            self.starts[name] = allocation
 
     @property
     @abstractmethod

@@ -5,7 +5,7 @@
         search.json         what the oracle was asked and told, in order, and what is fixed once
         dense.keras         the model that all trials start from
         progress.npz        dense training after its last finished epoch
-        trials/t000.json …  finished trials; t000.npz what a longer one goes on from
+        trials/t000.json …  finished trials; t000.npz what a longer one goes on from, t000.plan.json units that fall
         finals/t003.json …  the best ones, fully fine-tuned; t003.npz their weights
         found.yaml          the winner as a recipe
         model.keras         the winner's plain model
@@ -29,7 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from tfprune.errors import RecipeError, StorageError
 from tfprune.recipe import Recipe
-from tfprune.results import Trial
+from tfprune.results import Plan, Trial
 from tfprune.storage import home, replacing, sweep, write_text
 from tfprune.storage.folders import begin, hold, latest_first, looking_around
 
@@ -46,6 +46,7 @@ class Asked:
         key: in the oracle; empty for a starting allocation.
         origin: see `Trial`.
         knobs: as the oracle asked.
+        ratios: see `Trial`.
         epochs: of fine-tuning in all.
         warm_start: number of the trial it goes on from.
     """
@@ -54,6 +55,7 @@ class Asked:
     key: str
     origin: str
     knobs: dict[str, float]
+    ratios: dict[str, float]
     epochs: int
     warm_start: int | None = None
 
@@ -119,6 +121,17 @@ class SearchFolder:
         with replacing(self.folder / kind / f"{label}.npz") as path:
             path.write_bytes(weights)
 
+    def keep_plan(self, number: int, plan: Plan) -> None:
+        """Write which units fall in a trial."""
+        plan.save(self._plan(number))
+
+    def plan(self, number: int) -> Plan | None:
+        """Which units fall in a trial; None for masks."""
+        return Plan.load(self._plan(number)) if self._plan(number).exists() else None
+
+    def _plan(self, number: int) -> Path:
+        return self.folder / "trials" / f"t{number:03d}.plan.json"
+
     def weights(self, label: str, *, kind: str = "trials") -> bytes:
         """What a trial has left.
 
@@ -134,7 +147,7 @@ class SearchFolder:
     def trials(self, *, kind: str = "trials") -> dict[int, Trial]:
         """Finished trials by number."""
         found = {}
-        for path in sorted((self.folder / kind).glob("t*.json")):
+        for path in sorted((self.folder / kind).glob("t*[0-9].json")):
             try:
                 trial = _TRIAL.validate_json(path.read_bytes())
             except (OSError, ValidationError) as error:
@@ -189,7 +202,9 @@ def _at(folder: Path, recipe: Recipe, digest: str, fingerprint: str, created: in
         return _take_up(folder, digest, fingerprint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = {each.name for each in folder.iterdir()} - {"lock", "recipe.yaml"}
+        others = {each.name for each in folder.iterdir() if not each.name.startswith(".tmp-")} - {"lock"}
+        if (folder / "recipe.yaml").is_file() and (folder / "recipe.yaml").read_text("utf-8") == recipe.to_yaml():
+            others.discard("recipe.yaml")  # ours, of a beginning that was cut off
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another place") from error
     if others:

@@ -20,7 +20,7 @@ from tfprune.cost.latency import latency
 from tfprune.cost.measure import measure
 from tfprune.data.augment import augment
 from tfprune.data.splits import Data, Remembering
-from tfprune.errors import TfpruneError, TfpruneWarning, TrainingError
+from tfprune.errors import ModelError, TfpruneError, TfpruneWarning
 from tfprune.importing import one_line
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.plan import round_schedule
@@ -140,7 +140,8 @@ class TrialWorker:
         try:
             trial, weights = self._results(task)
         except Exception as error:  # whatever Keras and TensorFlow raise: the search goes on without this one
-            trial = replace(trial, status="failed", message=one_line(error))
+            message = str(error) if isinstance(error, TfpruneError) else one_line(error)
+            trial = replace(trial, status="failed", message=message)
         trial = replace(trial, seconds=round(time.monotonic() - start, 3), finished=now())
         record = self._tracker.record_final if task.is_final else self._tracker.record_trial
         try:
@@ -154,8 +155,6 @@ class TrialWorker:
         history = _restored(model, task.start) if task.start is not None else []
         history, evaluation = self._train(model, task, history)
         objective = objective_of(evaluation, self._recipe.search.weights)
-        if not math.isfinite(objective):
-            raise TrainingError(f"the objective became {objective}")
         measurement = replace(measure(model), layers=())
         is_short = len(history) < task.trial.epochs
         trial = replace(
@@ -253,16 +252,20 @@ class _Widths:
         assert task.plan is not None
         model, _ = apply(self._dense, task.plan)
         compile_for_training(model, self._recipe.train, self._sample)
+        self._statistics = BatchStatistics(model)
         return model
 
     def statistics(self, model: keras.Model) -> BatchStatistics:
-        return BatchStatistics(model)
+        return self._statistics
 
     def sparsity(self, model: keras.Model, measured: float) -> float:
         return measured
 
     def latency(self, model: keras.Model) -> float | None:
-        return latency(with_precision(model, "float32")).median_ms
+        try:
+            return latency(with_precision(model, "float32")).median_ms
+        except ModelError:  # LiteRT does not take every model, and no search hangs on it
+            return None
 
 
 def wrapped_for_search(recipe: Recipe, dense: keras.Model, data: Data) -> keras.Model:

@@ -10,7 +10,7 @@ from tfprune.backend import keras
 from tfprune.cost.measure import measure
 from tfprune.errors import SelectionError
 from tfprune.recipe import Recipe
-from tfprune.results import Plan, Sensitivity
+from tfprune.results import Sensitivity
 from tfprune.rounds.rebuilt import choices_of
 from tfprune.structure.ignore import UnitMask
 from tfprune.structure.inspect import shares_of
@@ -44,15 +44,18 @@ class WidthSpace(Space):
         self._dense, self._sizes = dense, units.sizes
         self._choices = {**choices_of(recipe), "data": data, **budget_of(recipe, dense)}
         self._layers = [Layer(name, (size,)) for name, size in self._sizes.items()]
-        self.starts = {scope: self._planned(scope) for scope in ("layer", "global")}
-        self.starts["uniform"] = self.starts.pop("layer")
+        uniform = self._planned("layer")
+        self.add_start("uniform", uniform)
+        self.add_start("global", self._planned("global"))
+        if isinstance(recipe.structured.scope, dict):
+            self.add_start("recipe", self._planned(recipe.structured.scope))
         if not any(share for start in self.starts.values() for share in start.ratios.values()):
             said = recipe.structured.target.said
             raise SelectionError(f"prune.target {said}: no coupling loses a whole unit by it; ask for more")
-        pruned = sum(len(gone) for gone in (self.starts["uniform"].plan or Plan({}, {})).removed.values())
+        pruned = round(sum(uniform.ratios[name] * size for name, size in self._sizes.items()))
         self._kept = max(sum(self._sizes.values()) - pruned, sum(each.floor for each in self._layers))
         even = even_losses(sensitivity, self._sizes, pruned)
-        self.starts["sensitivity"] = self.on_budget({name: max(1e-6, 1 - share) for name, share in even.items()})
+        self.add_start("sensitivity", self.on_budget({name: max(1e-6, 1 - share) for name, share in even.items()}))
         shares = {name: each.ratios for name, each in self.starts.items()}
         least = least_densities(shares, sensitivity)
         self._layers = [replace(each, least=least[each.name]) for each in self._layers]

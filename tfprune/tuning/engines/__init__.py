@@ -68,6 +68,7 @@ def check_engine(kind: str, slots: int | None = None, address: str | None = None
     Raises:
         RecipeError: no such engine, slots or an address that do not go with it, a search that a worker starts anew.
         DependencyError: Ray is not installed.
+        TrainingError: nothing answers at the address.
     """
     forbid_in_script_import()
     if kind not in ENGINES:
@@ -79,6 +80,6 @@ def check_engine(kind: str, slots: int | None = None, address: str | None = None
     if kind == "inline" and slots is not None and slots > 1:
         raise RecipeError(f"the engine inline has one worker, got {slots}; choose the engine processes or ray")
     if kind == "ray":
-        from tfprune.tuning.engines.cluster import check_installed
+        from tfprune.tuning.engines.cluster import check_cluster
 
-        check_installed()
+        check_cluster(address)

@@ -13,7 +13,7 @@ from typing import Any
 from tfprune.errors import DependencyError, TrainingError, warn
 from tfprune.importing import one_line
 from tfprune.tuning.engines.base import Reading, Spec, Worker, attempt, finish, make, packed, told_threads
-from tfprune.tuning.engines.join import join, shares
+from tfprune.tuning.engines.join import found, join, shares
 from tfprune.tuning.engines.pool import Death, Pool, Slot
 
 _PATIENCE = 5.0  # seconds for a worker to put its things in order
@@ -159,13 +159,16 @@ class Actor:
         finish(self._worker)
 
 
-def check_installed() -> None:
-    """See whether there is a Ray.
+def check_cluster(address: str | None) -> None:
+    """See whether there is a Ray, and somebody at the address.
 
     Raises:
         DependencyError: it is not installed.
+        TrainingError: nothing answers there.
     """
-    _ray()
+    ray = _ray()
+    if address is not None and not ray.is_initialized():
+        found(ray, address)
 
 
 def _ray() -> Any:
