@@ -53,6 +53,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory):
 # Each file stays with one process. Those that take longest begin first: no process is left with one at the end.
 LONGEST = (
     "test_resume.py",
+    "test_engines.py",
+    "test_search_faults.py",
+    "test_search_engines.py",
+    "test_search.py",
+    "test_zoo.py",
+    "test_postgresql.py",
     "test_bad_input.py",
     "test_loop.py",
     "test_rebuilt.py",

@@ -204,8 +204,16 @@ def test_deaths_in_build_end(kind, engine_of, tmp_path):
     assert len(list(tmp_path.glob("built-*"))) == 3
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a terminal gives it: what runs in the background, as some test runs do, ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("kind", ELSEWHERE)
-def test_cancel_drops_what_runs_at_once_and_the_engine_goes_on(kind, engine_of, tmp_path):
+def test_cancel_drops_what_runs_at_once_and_the_engine_goes_on(kind, engine_of, tmp_path, ctrl_c):
     engine = engine_of(kind, Toy(tmp_path), 2)
     engine.submit(0, ("double", 1))
     assert engine.wait() == Done(0, 2)

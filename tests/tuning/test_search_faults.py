@@ -18,7 +18,7 @@ from tfprune.errors import TrackingError, TrainingError
 from tfprune.recipe import Recipe, parse
 from tfprune.storage import home as home_of
 from tfprune.tracking.searches import SearchTracker
-from tfprune.tuning import search as searching
+from tfprune.tuning import begin, found
 from tfprune.tuning import sensitivity as sensitivities
 from tfprune.tuning.driver import Driver
 from tfprune.tuning.oracle import Oracle
@@ -101,8 +101,8 @@ class Killed(BaseException):
 
 # Where a process can die, by the last thing that it did: (class or module, name of a function).
 STEPS = [
-    (searching, "write_progress"),
-    (searching, "save"),
+    (begin, "write_progress"),
+    (begin, "save"),
     (sensitivities, "write_known"),
     (SearchTracker, "begin"),
     (SearchTracker, "record_files"),
@@ -115,7 +115,8 @@ STEPS = [
     (Oracle, "ask"),
     (Oracle, "tell"),
     (Driver, "_submit"),
-    (searching, "write_text"),
+    (found, "save"),
+    (found, "write_text"),
 ]
 
 
@@ -253,6 +254,7 @@ def test_killed_after_every_step_it_finds_the_same(oracle, home, monkeypatch):
     assert len(steps) > 40
 
 
+@pytest.mark.full
 def test_the_bayesian_oracle_goes_on_as_it_was(home, monkeypatch):
     """Killed among the questions that it answers from what it has learnt."""
     changes = {"search__oracle": "bayesian", "search__trials": 5, "search__finalists": 1, "search__knobs": 2}

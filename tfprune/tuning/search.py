@@ -143,7 +143,9 @@ def execute_sensitivity(
     watch = watch or Watch()
     about = prepare(recipe, model, data, watch)
     curves = about.read_sensitivity()
-    if curves is None:
+    if curves is not None:
+        watch.note("sensitivity is known from an earlier search")
+    else:
         begun = begin(about, directory, resume, watch)
         with _at_work(begun):
             curves = begun.sensitivity()
