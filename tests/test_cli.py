@@ -166,7 +166,7 @@ def test_compare(recorded, cli):
 def test_compare_two(home, cli, tmp_path):
     path = tiny_workflow.write(
         tmp_path / "recipe.yaml",
-        name="pair",
+        name="twice",
         train__epochs=1,
         finetune__epochs=1,
         track__models=False,
@@ -177,18 +177,18 @@ def test_compare_two(home, cli, tmp_path):
         assert cli("run", path, "--set", f"seed={seed}")[0] == 0
     code, out, _ = cli("compare", "--experiment", "pairs", "--json")
     assert code == 0
-    assert list(json.loads(out)) == ["pair-2", "pair-1"], "the latest two"
-    code, out, _ = cli("compare", "pair-1", "pair-2", "--experiment", "pairs")
+    assert list(json.loads(out)) == ["twice-2", "twice-1"], "the latest two"
+    code, out, _ = cli("compare", "twice-1", "twice-2", "--experiment", "pairs")
     assert "best rounds, validation split" in out and "calibration error" in out and "churn" in out
-    header = next(line for line in out.splitlines() if line.count("pair-") == 2 and "r01" in line)
-    assert re.findall(r"pair-\d \w+", header) == ["pair-1 r01", "pair-2 r01"]
+    header = next(line for line in out.splitlines() if line.count("twice-") == 2 and "r01" in line)
+    assert re.findall(r"twice-\d \w+", header) == ["twice-1 r01", "twice-2 r01"]
     page = tmp_path / "page.html"
-    code, out, _ = cli("compare", "pair-1", "pair-2", "--experiment", "pairs", "--html", page)
+    code, out, _ = cli("compare", "twice-1", "twice-2", "--experiment", "pairs", "--html", page)
     assert code == 0 and f"page: {page}" in out
     text = page.read_text("utf-8")
     assert (
-        "pair-1" in text
-        and "pair-2" in text
+        "twice-1" in text
+        and "twice-2" in text
         and "class_2" in text
         and "http://" not in text.replace("http://www.w3.org", "")
     )
