@@ -215,7 +215,7 @@ def test_a_directory_that_holds_something_else(recipe: Recipe, tmp_path: Path, o
         mine.touch()
     elif other in ("files", "own-recipe"):
         mine.mkdir()
-        (mine / ("notes.txt" if other == "files" else "recipe.yaml")).write_text("# my own\n")
+        (mine / ("notes.txt" if other == "files" else "recipe.yaml")).write_bytes(b"# my own \xe9\n")
     else:
         found = opened(recipe, directory=mine)
         found.log.outcome = "Found ratios." if other == "finished" else ""

@@ -35,7 +35,7 @@ from tfprune.recipe import Recipe
 from tfprune.results import History, Plan, Round
 from tfprune.rounds.stop import Halt
 from tfprune.storage import home, replacing, sweep
-from tfprune.storage.folders import begin, hold, is_held, latest_first, looking_around
+from tfprune.storage.folders import begin, held_if_well, hold, is_held, latest_first, looking_around
 
 if TYPE_CHECKING:
     from tfprune.backend import keras
@@ -215,8 +215,7 @@ def unfinished(name: str | None = None) -> Path:
 
 
 def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow:
-    lock = hold(folder, "workflow")
-    try:
+    with held_if_well(hold(folder, "workflow")) as lock:
         workflow = Workflow(folder, lock)
         ledger = workflow.ledger
         if ledger.outcome:
@@ -226,10 +225,7 @@ def _take_up(folder: Path, digest: str, fingerprint: str) -> Workflow:
                 f"workflow {folder.name!r}: its data, model or recipe has changed since; begin anew with tfprune run"
             )
         sweep(folder)
-    except BaseException:
-        lock.release()
-        raise
-    return workflow
+        return workflow
 
 
 def _begin(room: Path, recipe: Recipe, fingerprint: str, created: int) -> Workflow:

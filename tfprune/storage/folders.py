@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -58,6 +58,15 @@ def hold(folder: Path, what: str) -> FileLock:
     except Timeout:
         raise RecipeError(f"{what} {folder.name!r}: another process is at work on it") from None
     return lock
+
+
+@contextmanager
+def held_if_well(lock: FileLock) -> Iterator[FileLock]:
+    """Keep a lock, unless what is done under it fails: then let others in, and raise on."""
+    with ExitStack() as undone:
+        undone.callback(lock.release)
+        yield lock
+        undone.pop_all()
 
 
 def is_held(folder: Path) -> bool:

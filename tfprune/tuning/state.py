@@ -31,7 +31,7 @@ from tfprune.errors import RecipeError, StorageError
 from tfprune.recipe import Recipe
 from tfprune.results import Plan, Trial
 from tfprune.storage import home, replacing, sweep, write_text
-from tfprune.storage.folders import begin, hold, latest_first, looking_around
+from tfprune.storage.folders import begin, held_if_well, hold, latest_first, looking_around
 
 MARKER = "search.json"
 _UNREADABLE = "is missing or damaged; remove {folder} and search again"
@@ -203,19 +203,15 @@ def _at(folder: Path, recipe: Recipe, digest: str, fingerprint: str, created: in
     try:
         folder.mkdir(parents=True, exist_ok=True)
         others = {each.name for each in folder.iterdir() if not each.name.startswith(".tmp-")} - {"lock"}
-        if (folder / "recipe.yaml").is_file() and (folder / "recipe.yaml").read_text("utf-8") == recipe.to_yaml():
+        if (folder / "recipe.yaml").is_file() and (folder / "recipe.yaml").read_bytes() == recipe.to_yaml().encode():
             others.discard("recipe.yaml")  # ours, of a beginning that was cut off
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror or error}; choose another place") from error
     if others:
         raise RecipeError(f"{folder} holds other files; give an empty directory for the search, or a new one")
-    lock = hold(folder, "search")
-    try:
+    with held_if_well(hold(folder, "search")) as lock:
         _fill(folder, folder.name, recipe, digest, fingerprint, created)
         return SearchFolder(folder, lock)
-    except BaseException:
-        lock.release()
-        raise
 
 
 def _fill(path: Path, name: str, recipe: Recipe, digest: str, fingerprint: str, created: int) -> None:
@@ -225,16 +221,12 @@ def _fill(path: Path, name: str, recipe: Recipe, digest: str, fingerprint: str, 
 
 
 def _take_up(folder: Path, digest: str, fingerprint: str) -> SearchFolder:
-    lock = hold(folder, "search")
-    try:
+    with held_if_well(hold(folder, "search")) as lock:
         found = SearchFolder(folder, lock)
         _check_same(found.log, folder, digest, fingerprint)
         for each in (folder, folder / "trials", folder / "finals"):
             sweep(each)
-    except BaseException:
-        lock.release()
-        raise
-    return found
+        return found
 
 
 def _check_same(log: Log, folder: Path, digest: str, fingerprint: str) -> None:
