@@ -23,8 +23,9 @@ import numpy as np
 
 from tfprune.backend import keras
 from tfprune.cost.latency import latencies
-from tfprune.cost.litert import Session, convert
 from tfprune.cost.measure import measure
+from tfprune.litert.convert import convert
+from tfprune.litert.session import Session
 from tfprune.structure.shrink import apply, plan, shrink
 
 RATIO = 0.5

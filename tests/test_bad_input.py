@@ -67,8 +67,8 @@ def test_a_missing_data_file(refuse, tmp_path):
 
 
 def test_an_export_path_of_another_kind(refuse, tmp_path):
-    words = "cannot write '.onnx'; possible are"
-    assert words in refuse(export={"path": str(tmp_path / "model.onnx")})
+    words = "cannot tell a format by '.pt'; expected .tflite for litert"
+    assert words in refuse(export={"path": str(tmp_path / "model.pt")})
 
 
 def test_augmentation_of_what_is_no_image(refuse):

@@ -359,6 +359,16 @@ def test_inspect_a_shipped_recipe(cli):
     assert code == 0 and json.loads(out)["prunable"] > 10_000
 
 
+def test_inspect_with_latency(cli, tmp_path):
+    tiny_workflow.build((8,), 3).save(tmp_path / "model.keras")
+    code, out, err = cli("inspect", tmp_path / "model.keras", "--latency", "--threads", "2")
+    text = " ".join(out.split())
+    assert (code, err) == (0, "")
+    assert re.search(r"LiteRT │ *[\d.]+│ *[\d.]+│ *[\d,]+%│ *[\d,]+│ *2│ *1│xnnpack", text)
+    assert re.search(r"TensorFlow│ *[\d.]+│ *[\d.]+│ *[\d,]+%│ *[\d,]+│ *2│ *1│none", text)
+    assert "432 MACs" in text and re.search(r"As a LiteRT file [\d.]+ kB; its arena without a delegate \d+ bytes", text)
+
+
 def test_inspect_the_structure(cli, tmp_path):
     recipe = tiny_workflow.write(tmp_path / "recipe.yaml")
     tiny_workflow.build((8,), 3).save(tmp_path / "model.keras")
@@ -615,6 +625,9 @@ def test_ui_as_json(finished):
         (["run", "nowhere.yaml"], "no such file"),
         (["inspect", "nowhere.keras"], "there is no such model file"),
         (["inspect", "digits", "--importance", "l1"], "--importance is for the score that --structure shows"),
+        (["inspect", "digits", "--batch", "2"], "--batch is for what --latency measures; add --latency"),
+        (["inspect", "digits", "--latency", "--threads", "0"], "threads must be a whole number of 1 or more"),
+        (["inspect", "digits", "--latency", "--structure"], "--structure and --latency show different things"),
         (["inspect", "digits", "--data", "digits"], "--data is for the score that --structure shows"),
         (["schedules", "draw", "digist"], "did you mean 'digits'?"),
         (["schedules", "draw", "digits", "--kind", "cosine"], "--kind, --final and --frequency go without a recipe"),

@@ -22,7 +22,7 @@ HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization", "mlflow", "k
 # Where the package that is installed has another name than the module that is imported.
 PACKAGE_OF = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 # Imported where they are used, with a DependencyError that names the pip command.
-OPTIONAL = {"onnxruntime", "ray", "tensorflow_datasets", "tf2onnx"}
+OPTIONAL = {"ai_edge_quantizer", "onnx", "onnxruntime", "ray", "tensorflow_datasets", "tf2onnx"}
 
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.cfg").is_file(), reason="not run from a checkout")
 
@@ -113,7 +113,8 @@ def test_wheel_metadata(unpacked):
     assert "Name: tfprune\n" in text
     assert "Requires-Python: >=3.11\n" in text
     assert re.search(r"^Requires-Dist: tensorflow-model-optimization", text, re.MULTILINE)
-    assert {"dev", "onnx", "postgresql", "ray"} == set(re.findall(r"^Provides-Extra: (\w+)$", text, re.MULTILINE))
+    extras = set(re.findall(r"^Provides-Extra: (\w+)$", text, re.MULTILINE))
+    assert extras == {"dev", "onnx", "postgresql", "quantizer", "ray"}
     assert "tfprune = tfprune.cli:main" in (information / "entry_points.txt").read_text("utf-8")
     (licence,) = information.rglob("LICENSE")
     assert "Apache License" in licence.read_text("utf-8")

@@ -346,7 +346,7 @@ UNKNOWN_KEYS = [
     ({"data": {"source": "npz", "pth": "a"}}, "data.pth: unknown key (value 'a')", "mean 'path'?"),
     ({"data": {"source": "digits", "arguments": {}}}, "data.arguments: unknown key (value {})", "allowed"),
     ({"model": {"builtin": "resnet8", "weigths": "a"}}, "model.weigths: unknown key", "mean 'weights'?"),
-    ({"export": {"path": "a", "zip": True}}, "export.zip: unknown key (value True); allowed: path", ""),
+    ({"export": {"path": "a", "zip": True}}, "export.zip: unknown key (value True); allowed: agreement, ", ""),
     ({"track": {"url": "a"}}, "track.url: unknown key (value 'a')", "mean 'uri'?"),
     ({"train": {"a\nb": 1}}, "train.a b: unknown key", ""),
 ]
@@ -618,7 +618,7 @@ def test_arguments_hold_only_what_a_digest_can(value):
 
 def test_arguments_that_hold_themselves(tmp_path):
     text = "prune: {target: {sparsity: 0.5}}\nmodel: {builtin: resnet8, arguments: &a {x: *a}}\n"
-    assert "model.arguments.x: got " in mistake(written(tmp_path, text))
+    assert "not valid YAML: a value that refers to itself" in mistake(written(tmp_path, text))
 
 
 def test_long_values_are_cut(tmp_path):
@@ -700,6 +700,7 @@ CHANGES = {
     "prune.rewind_to_epoch": "7",
     "finetune.epochs": "7",
     "finetune.learning_rate": "0.7",
+    "finetune.distill": "{weight: 0.7}",
     "stop.max_drop": "null",
     "stop.max_relative_drop": "0.7",
     "stop.max_slice_drop": "0.7",
@@ -1138,7 +1139,11 @@ CONTENT = _optional(
         max_size=3,
     ),
     track=_optional(uri=st.none() | TEXT, experiment=TEXT, models=st.booleans()),
-    export=st.none() | st.fixed_dictionaries({"path": PATHS}),
+    export=st.none()
+    | st.fixed_dictionaries(
+        {"path": PATHS},
+        optional={"quantize": st.sampled_from(["none", "int8"]), "size_mb": POSITIVE, "agreement": _shares(True, True)},
+    ),
     seed=st.integers(0, 2**31 - 1),
     precision=st.sampled_from(["float32", "mixed_bfloat16", "mixed_float16"]),
 )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfprune.cost.measure import measure
+    from tfprune.deploy.export import export
     from tfprune.masking.decay import CosineDecay, ExponentialDecay, LinearDecay, PolynomialDecay
     from tfprune.masking.files import load
     from tfprune.masking.oneshot import prune
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tfprune.models.files import save
     from tfprune.results.structure import Plan
     from tfprune.rounds.callbacks import callbacks
+    from tfprune.rounds.distill import distill
     from tfprune.rounds.start import run
     from tfprune.slices.evaluate import evaluate
     from tfprune.structure.shrink import apply, plan, shrink
@@ -41,7 +43,9 @@ _ROOMS = {
     "StepSparsity": "tfprune.masking.schedule",
     "apply": "tfprune.structure.shrink",
     "callbacks": "tfprune.rounds.callbacks",
+    "distill": "tfprune.rounds.distill",
     "evaluate": "tfprune.slices.evaluate",
+    "export": "tfprune.deploy.export",
     "load": "tfprune.masking.files",
     "measure": "tfprune.cost.measure",
     "plan": "tfprune.structure.shrink",
@@ -68,7 +72,9 @@ __all__ = [
     "StepSparsity",
     "apply",
     "callbacks",
+    "distill",
     "evaluate",
+    "export",
     "load",
     "measure",
     "plan",

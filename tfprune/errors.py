@@ -9,7 +9,10 @@
     ├── SelectionError          which weights fall: scope, pattern, floor, ceiling
     ├── SurgeryError            structured pruning: nothing to remove, a budget out of reach, a plan that does not fit
     ├── SliceError              a slice that cannot be built or has no example
+    ├── DistillationError       a teacher that cannot teach: its outputs, a layer that is not there, a temperature
     ├── TrainingError           training that cannot go on (the loss became NaN)
+    ├── ExportError             an export that cannot be: its format, its options, its calibration set
+    │   └── ToleranceError      a file that answers too differently, or is over its budget; exit code 1
     ├── TrackingError           the tracking store or its names
     ├── StorageError            the disk: full, read-only, missing
     ├── DependencyError         an optional package that is not installed
@@ -27,6 +30,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class TfpruneError(Exception):
@@ -67,8 +71,30 @@ class SliceError(TfpruneError):
     """A slice that cannot be built from this data."""
 
 
+class DistillationError(TfpruneError):
+    """A teacher and a student that do not go together, or a distillation that cannot be."""
+
+
 class TrainingError(TfpruneError):
     """Training that cannot go on."""
+
+
+class ExportError(TfpruneError):
+    """An export that cannot be done as it was asked for."""
+
+
+class ToleranceError(ExportError):
+    """An exported file that does not keep what was promised of it, so that there is none; the message has the figures.
+
+    Attributes:
+        report: the `ExportReport` of the file that is not there.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class TrackingError(TfpruneError):

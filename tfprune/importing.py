@@ -1,4 +1,9 @@
-"""Functions of the user's own, named ``package.module:function`` in a recipe."""
+"""Functions of the user's own, named ``package.module:function`` in a recipe.
+
+Who may name one: the recipe that the user runs (``run``, ``resume``, ``search``, or one named on the command line for
+its model or its data), and the command line itself. No other file can: not a model, a plan, data or a record. Under
+`no_code`, which is what ``--no-code`` does, nobody can.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,38 @@ from typing import Any
 
 from tfprune.errors import TfpruneError, nearest
 
+_forbidden = False
+
+
+@contextmanager
+def no_code() -> Iterator[None]:
+    """Refuse every function that is named meanwhile, for a recipe that somebody else wrote.
+
+    Example:
+        >>> from tfprune.errors import DataError
+        >>> with no_code():
+        ...     load_function("math:fsum", "data.function", DataError)
+        Traceback (most recent call last):
+        tfprune.errors.DataError: data.function math:fsum: names code, which --no-code forbids
+    """
+    global _forbidden
+    before, _forbidden = _forbidden, True
+    try:
+        yield
+    finally:
+        _forbidden = before
+
+
+def refuse_code(place: str, error: type[TfpruneError]) -> None:
+    """Raise if code may not be named just now.
+
+    Args:
+        place: where it is named, and what; opens the error line.
+        error: what to raise.
+    """
+    if _forbidden:
+        raise error(f"{place}: names code, which --no-code forbids")
+
 
 def load_function(name: str, where: str, error: type[TfpruneError]) -> Callable[..., Any]:
     """Import a function; the working directory is searched before the installed packages.
@@ -22,7 +59,7 @@ def load_function(name: str, where: str, error: type[TfpruneError]) -> Callable[
         error: what to raise.
 
     Raises:
-        TfpruneError: of the class `error`: no such module, no such function, or importing it raised.
+        TfpruneError: of the class `error`: no such module, no such function, importing it raised, or `no_code`.
 
     Example:
         >>> from tfprune.errors import ImportanceError
@@ -43,7 +80,7 @@ def call_function(name: str, where: str, error: type[TfpruneError], **arguments:
         arguments: given to the function.
 
     Raises:
-        TfpruneError: of the class `error`: no such module, no such function, or either of them raised.
+        TfpruneError: of the class `error`: no such module, no such function, either of them raised, or `no_code`.
 
     Example:
         >>> from tfprune.errors import ModelError
@@ -56,6 +93,7 @@ def call_function(name: str, where: str, error: type[TfpruneError], **arguments:
 
 
 def _found(name: str, where: str, error: type[TfpruneError]) -> Callable[..., Any]:
+    refuse_code(where, error)
     module_name, _, function_name = name.partition(":")
     try:
         module = importlib.import_module(module_name)

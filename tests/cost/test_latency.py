@@ -10,8 +10,9 @@ import pytest
 from tfprune.backend import keras, tf
 from tfprune.cost.latency import latencies, latency
 from tfprune.cost.layer_times import LayerTimes, layer_times
-from tfprune.cost.litert import Session, convert
 from tfprune.errors import ModelError
+from tfprune.litert.convert import convert
+from tfprune.litert.session import Session
 from tfprune.models.builtin import BUILTIN
 
 layers = keras.layers
@@ -114,7 +115,7 @@ def test_what_cannot_be_measured_is_one_line(make, message: str) -> None:
 
 
 def test_a_file_that_is_none_is_refused() -> None:
-    with pytest.raises(ModelError, match="LiteRT cannot run the converted model"):
+    with pytest.raises(ModelError, match="LiteRT cannot run the file"):
         Session(b"no flatbuffer")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,17 +198,79 @@ def test_unknown_layer_is_named(ending: str, tmp_path: Path) -> None:
         files.load(path)
 
 
-def test_lambda_layer_is_not_run(tmp_path: Path) -> None:
-    model = keras.Sequential([layers.Input((3,)), layers.Lambda(lambda x: x * 2)])
-    path = files.save(model, tmp_path / "model.keras")
-    with pytest.raises(ModelError, match="holds a Lambda layer"):
-        files.load(path)
+@pytest.mark.parametrize(
+    ("format", "ending", "words"),
+    [
+        (
+            "keras_3",
+            ".keras",
+            "unknown format 'keras_3'; known are keras, keras3, h5, savedmodel; did you mean 'keras3'",
+        ),
+        ("keras3", ".h5", "the format keras3 has another ending; expected .keras"),
+        ("h5", ".keras", "the format h5 has another ending; expected .h5 or .hdf5"),
+        ("savedmodel", ".h5", "the format savedmodel has another ending; expected no ending"),
+    ],
+)
+def test_formats_and_endings(format: str, ending: str, words: str, model: keras.Model, tmp_path: Path) -> None:
+    for refused in (files.check_writable, lambda *args, **how: files.save(model, *args, **how)):
+        with pytest.raises(ModelError) as caught:
+            refused(tmp_path / f"model{ending}", format=format)
+        assert words in str(caught.value)
+    assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_keras_3_file(ending: str, tmp_path: Path) -> None:
-    keras3 = pytest.importorskip("keras", minversion="3")
-    path = tmp_path / f"model{ending}"
-    keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)]).save(path)
-    with pytest.raises(ModelError, match="written by Keras 3, which tf_keras cannot read"):
-        files.load(path)
+@pytest.mark.parametrize(("format", "ending"), [("keras", ".keras"), ("h5", ".hdf5"), ("savedmodel", "")])
+def test_a_format_that_the_ending_says_too(format: str, ending: str, model: keras.Model, tmp_path: Path) -> None:
+    path = files.save(model, tmp_path / f"model{ending}", format=format)
+    assert files.load(path).output_shape == (None, 4)
+
+
+@pytest.fixture
+def keras3() -> Any:
+    return pytest.importorskip("keras", minversion="3")
+
+
+def test_a_model_of_keras_3_there_and_back(keras3: Any, model: keras.Model, tmp_path: Path) -> None:
+    own = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2, "tanh")])
+    own.compile("adam", "mse")
+    path = files.save(own, tmp_path / "own.keras")
+    x = np.random.default_rng(0).random((5, 3), np.float32)
+    np.testing.assert_allclose(files.load(path)(x), own(x), atol=1e-6)
+    np.testing.assert_array_equal(keras3.models.load_model(path)(x), own(x))
+    path = files.save(model, tmp_path / "model.keras", format="keras3")
+    np.testing.assert_allclose(keras3.models.load_model(path)(x), model(x), atol=1e-6)
+    np.testing.assert_allclose(files.load(path)(x), model(x), atol=1e-6)
+    with pytest.raises(ModelError, match="a model of Keras 3 is written as keras3, but got the format 'h5'"):
+        files.save(own, tmp_path / "own.h5", format="h5")
+    with pytest.raises(ModelError, match=r"the format keras3 has another ending; expected \.keras"):
+        files.save(own, tmp_path / "own.h5")
+    assert sorted(names(tmp_path)) == ["model.keras", "own.keras"]
+
+
+def test_keras_3_as_hdf5(keras3: Any, tmp_path: Path) -> None:
+    own = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)])
+    own.save(tmp_path / "model.h5")
+    x = np.random.default_rng(0).random((5, 3), np.float32)
+    np.testing.assert_allclose(files.load(tmp_path / "model.h5")(x), own(x), atol=1e-6)
+
+
+def test_weights_of_keras_3(keras3: Any, tmp_path: Path) -> None:
+    own = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)])
+    own.save_weights(tmp_path / "model.weights.h5")
+    with pytest.raises(ModelError, match="holds weights only; a whole model is needed"):
+        files.load(tmp_path / "model.weights.h5")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_keras_3_with_code_or_names(keras3: Any, tmp_path: Path) -> None:
+    own = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Lambda(lambda x: x * 2, name="double")])
+    own.save(tmp_path / "lambda.keras")
+    with pytest.raises(ModelError, match="layer 'double' is a Lambda layer, code that would run here; give --trust"):
+        files.load(tmp_path / "lambda.keras")
+
+    class Own(keras3.layers.Layer):
+        """Not registered."""
+
+    keras3.Sequential([keras3.layers.Input((3,)), Own(name="mine")]).save(tmp_path / "own.keras")
+    with pytest.raises(ModelError, match="layer 'mine' needs 'Own', which is no part of Keras 3; only"):
+        files.load(tmp_path / "own.keras")

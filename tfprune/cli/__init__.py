@@ -12,6 +12,7 @@ from typing import TextIO
 
 import tfprune.cli.compare
 import tfprune.cli.evaluate
+import tfprune.cli.export
 import tfprune.cli.run
 import tfprune.cli.schedules
 import tfprune.cli.search

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tfprune import recipe as recipes
 from tfprune.errors import RecipeError, nearest
+from tfprune.importing import no_code
 
 app = typer.Typer(
     help="Prune Keras models in rounds, and see which inputs pay for it.",
@@ -21,6 +22,36 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
+
+def _trusting(context: typer.Context, is_given: bool) -> bool:
+    """Trust model files until the verb is done."""
+    if is_given:
+        from tfprune.models.trust import trusting
+
+        context.with_resource(trusting())
+    return is_given
+
+
+def _without_code(context: typer.Context, is_given: bool) -> bool:
+    """Forbid code until the verb is done."""
+    if is_given:
+        context.with_resource(no_code())
+    return is_given
+
+
+# Both take effect by being parsed; a verb only lists them.
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Run the code in model files: Lambda layers, custom layers, files they read.",
+        callback=_trusting,
+    ),
+]
+NoCode = Annotated[
+    bool,
+    typer.Option("--no-code", help="Refuse recipes that name package.module:function.", callback=_without_code),
+]
 RecipeName = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="Override a value, e.g. prune.target.sparsity=0.9.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on standard output.")]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tfprune.cli.app import AsJson, app, model_at, out, print_json
+from tfprune.cli.app import AsJson, NoCode, Trust, app, model_at, out, print_json
 
 
 @app.command()
@@ -29,6 +29,8 @@ def evaluate(
     confidence: Annotated[float | None, typer.Option(help="Gates fail with this confidence, e.g. 0.95.")] = None,
     min_support: Annotated[int, typer.Option(help="Slices with fewer examples gate nothing.", min=1)] = 20,
     examples: Annotated[Path | None, typer.Option(help="Write the answers one by one, as Parquet.")] = None,
+    trust: Trust = False,
+    no_code: NoCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate any model whole and by slice, against a dense one if you like; exit code 1 where a gate fails.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tfprune import recipe as recipes
-from tfprune.cli.app import AsJson, Overrides, RecipeName, app, err, out, print_json
+from tfprune.cli.app import AsJson, NoCode, Overrides, RecipeName, Trust, app, err, out, print_json
 from tfprune.errors import RecipeError
 
 
@@ -35,6 +35,8 @@ def search(
         Path | None, typer.Option(help="Where the search is kept; by default in the tracking home.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not go on with an unfinished search.")] = False,
+    trust: Trust = False,
+    no_code: NoCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the per-layer ratios that keep most accuracy at the budget of a recipe.

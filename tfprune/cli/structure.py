@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tfprune.cli.app import AsJson, ScoreData, app, given, model_at, out, print_json, recipe_for_scores
+from tfprune.cli.app import (
+    AsJson,
+    NoCode,
+    ScoreData,
+    Trust,
+    app,
+    err,
+    given,
+    model_at,
+    out,
+    print_json,
+    recipe_for_scores,
+)
 from tfprune.errors import SelectionError
 
 
@@ -20,6 +33,13 @@ def inspect(
     ] = False,
     importance: Annotated[str, typer.Option(help="The score that --structure shows, see tfprune shrink.")] = "l2",
     data: ScoreData = None,
+    latency: Annotated[
+        bool, typer.Option("--latency", help="Measure ms in LiteRT and TensorFlow on this machine, and memory.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Threads that --latency measures with.")] = 1,
+    batch: Annotated[int, typer.Option(help="Examples a run that --latency measures with.")] = 1,
+    trust: Trust = False,
+    no_code: NoCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Layers, parameters, MACs, and what can be pruned and why the rest cannot.
@@ -27,22 +47,35 @@ def inspect(
     Example: tfprune inspect digits
 
     Example: tfprune inspect model.keras --structure
+
+    Example: tfprune inspect model.keras --latency --threads 2
+
+    Example: tfprune inspect mine-with-lambda.keras --trust
     """
     if not structure and (named := given(context, "importance", "data")):
         raise SelectionError(f"{' and '.join(named)} is for the score that --structure shows; add --structure")
+    if not latency and (named := given(context, "threads", "batch")):
+        raise SelectionError(f"{' and '.join(named)} is for what --latency measures; add --latency")
+    if structure and latency:
+        raise SelectionError("--structure and --latency show different things; give one of them")
     if structure:
         _inspect_structure(model, importance, data, as_json)
         return
     from tfprune.cost.measure import measure
+    from tfprune.report.latency import latency_table, memory_sentence
     from tfprune.report.summary import measurement_sentence
     from tfprune.report.tables import layers_table
 
-    measurement = measure(model_at(model))
+    with err.status("measuring in LiteRT and TensorFlow") if latency else nullcontext():
+        measurement = measure(model_at(model), latency=latency, threads=threads, batch=batch)
     if as_json:
         print_json(measurement)
         return
     out.print(layers_table(measurement))
     out.print(measurement_sentence(measurement))
+    if latency:
+        out.print(latency_table(measurement))
+        out.print(memory_sentence(measurement))
 
 
 @app.command()
@@ -75,6 +108,8 @@ def shrink(
     seed: Annotated[int, typer.Option(help="Of the random score.")] = 0,
     plan: Annotated[Path | None, typer.Option(help="Remove what this plan says, instead of choosing.")] = None,
     save_plan: Annotated[Path | None, typer.Option(help="Write down what is removed, as JSON.")] = None,
+    trust: Trust = False,
+    no_code: NoCode = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove filters, neurons, attention heads or blocks from a model, once and without training.

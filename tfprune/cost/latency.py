@@ -1,36 +1,19 @@
-"""How long a model takes for one example in LiteRT on this machine's CPU.
+"""How long a model takes in LiteRT on this machine's CPU, and what its file takes beside.
 
 Measured is float32 on XNNPACK, the interpreter's default, without copying inputs in and outputs out.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from pathlib import Path
 
 from tfprune.backend import keras
-from tfprune.cost.litert import Session, convert
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Milliseconds of one example.
-
-    Attributes:
-        median_ms: of the runs that count.
-        p10_ms: a tenth of them took no longer.
-        p90_ms: a tenth of them took longer.
-        runs: how many counted, warm-up left out.
-    """
-
-    median_ms: float
-    p10_ms: float
-    p90_ms: float
-    runs: int
+from tfprune.cost.timing import in_turns, latency_of
+from tfprune.litert.convert import convert
+from tfprune.litert.memory import memory_of
+from tfprune.litert.session import Session
+from tfprune.results import Delegate, FileCost, Latency
 
 
 def latency(model: keras.Model, *, threads: int = 1, repeats: int = 200, seconds: float = 2.0) -> Latency:
@@ -63,32 +46,43 @@ def latencies(sessions: Sequence[Session], *, repeats: int = 200, seconds: float
         repeats: runs of each that count, at most.
         seconds: time for the runs of all, at most; three runs of each are made in any case.
     """
-    found = []
-    for values in in_turns(sessions, 3, repeats, seconds):
-        quick, median, slow = (float(np.percentile(values, at)) for at in (10, 50, 90))
-        found.append(Latency(median, quick, slow, len(values)))
-    return found
+    runs = in_turns(sessions, 3, repeats, seconds)
+    return [
+        latency_of(values, runs.settled, threads=session.threads, batch=session.batch, delegate=session.delegate)
+        for session, values in zip(sessions, runs.milliseconds, strict=True)
+    ]
 
 
-def in_turns(sessions: Sequence[Session], least: int, most: int, seconds: float) -> list[list[float]]:
-    """Milliseconds of the runs of each."""
-    start = time.perf_counter()
-    _warm_up(sessions, seconds / 4)
-    found: list[list[float]] = [[] for _ in sessions]
-    for turn in range(most):
-        if turn >= least and time.perf_counter() - start > seconds:
-            break
-        for session, values in zip(sessions, found, strict=True):
-            values.append(1000 * session.seconds())
-    return found
+def measure_file(
+    source: bytes | Path,
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    delegate: Delegate = "xnnpack",
+    repeats: int = 1000,
+    seconds: float = 2.0,
+) -> FileCost:
+    """Measure a LiteRT file: its size, how long a run takes, and its memory, the last in a process of its own.
 
+    Args:
+        source: a flatbuffer, or the file that it is in.
+        threads: of the interpreter.
+        batch: examples a run; the file is resized to it.
+        delegate: who computes, see `Session`.
+        repeats: runs that count, at most.
+        seconds: time for all runs, at most; three runs are made in any case.
 
-def _warm_up(sessions: Sequence[Session], seconds: float) -> None:
-    """Run all in turn until the median of five turns is within 3% of that of the five before, or time is up."""
-    start, turns = time.perf_counter(), []
-    while time.perf_counter() - start < seconds:
-        turns.append(sum(session.seconds() for session in sessions))
-        if len(turns) >= 10:
-            before, now = statistics.median(turns[-10:-5]), statistics.median(turns[-5:])
-            if abs(now - before) <= 0.03 * before:
-                return
+    Raises:
+        ModelError: as in `Session`.
+
+    Example:
+        >>> content = convert(keras.Sequential([keras.layers.Dense(4, input_shape=(8,))]))
+        >>> found = measure_file(content, seconds=0.1)
+        >>> found.bytes == len(content), found.arena_bytes  # 8 numbers in, 4 out, laid out in steps of 64 bytes
+        (True, 128)
+    """
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    session = Session(content, threads, delegate, batch)
+    (found,) = latencies([session], repeats=repeats, seconds=seconds)
+    memory = memory_of(content, threads, batch, delegate)
+    return FileCost(len(content), found, memory.arena_bytes, memory.peak_memory)

@@ -12,10 +12,12 @@ import numpy as np
 
 from tfprune.backend import keras
 from tfprune.cost.count import macs
-from tfprune.cost.latency import in_turns, latency
-from tfprune.cost.litert import Session, convert
+from tfprune.cost.latency import latency
+from tfprune.cost.timing import in_turns
 from tfprune.cost.walk import Call, calls
 from tfprune.errors import ModelError, nearest
+from tfprune.litert.convert import convert
+from tfprune.litert.session import Session
 
 Shares = tuple[float, float]
 _FULL, _HALF = (1.0, 1.0), 0.5
@@ -168,7 +170,7 @@ def _measured(call: Call, threads: int, seconds: float) -> np.ndarray | None:
     if _FULL not in keys:
         return None
     # The quickest: what else the machine does slows the others, and the whole's median makes up for the difference.
-    runs = in_turns([*sessions.values()], 10, 200, seconds)
+    runs = in_turns([*sessions.values()], 10, 200, seconds).milliseconds
     times = dict(zip(sessions, map(min, runs), strict=True))
     if len(keys) < 4:
         return _estimated(call, times[keys[_FULL]])

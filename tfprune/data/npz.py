@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,10 +15,19 @@ import numpy as np
 from tfprune.data.arrays import data_from_arrays
 from tfprune.data.metadata import Brought
 from tfprune.errors import DataError, nearest
+from tfprune.importing import one_line
+from tfprune.storage.archives import checked_archive
 
 if TYPE_CHECKING:
     from tfprune.data.splits import Data
     from tfprune.recipe import NpzData
+
+
+# A header may lie about the shape of its array (MemoryError), or be no Python literal (SyntaxError, tokenize's own).
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError, OverflowError, RecursionError),
+    *(NotImplementedError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def load_npz(section: NpzData, seed: int) -> Data:
@@ -41,13 +51,19 @@ def archive_at(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: not a readable .npz archive, as numpy.savez writes it")
+    with checked_archive(
+        path, DataError, "not a readable .npz archive, as numpy.savez writes it", thorough=False
+    ) as members:
+        for name in members.namelist():
+            with members.open(name) as file:
+                if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                    raise DataError(f"{path}: not a readable .npz archive of plain arrays: {name[:60]!r} is none")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(path, allow_pickle=False) as archive:  # an array of pickled objects is code that would run
             yield archive
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: not a readable .npz archive of plain arrays: {error}") from error
+    except _UNREADABLE as error:
+        reason = one_line(error).partition(": ")[2]
+        raise DataError(f"{path}: not a readable .npz archive of plain arrays: {reason}") from error
 
 
 def _read(archive: np.lib.npyio.NpzFile, section: NpzData) -> dict[str, tuple[np.ndarray, np.ndarray]]:

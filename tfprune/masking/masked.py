@@ -1,4 +1,4 @@
-"""The layer wrapper that carries masks; the one module that imports TF-MOT.
+"""The layer wrapper that carries masks, made from TF-MOT's.
 
 TF-MOT's wrapper decides on masks inside the training graph and multiplies the weights in every forward
 pass, also under autocast, where that rounds master weights to 16 bits. `Masked` keeps its variables (mask,
@@ -9,7 +9,6 @@ whoever looks at a weight in training sees it masked.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -20,11 +19,7 @@ from tfprune.masking.plan import from_config
 from tfprune.masking.schedule import Schedule
 from tfprune.masking.selection import Selection
 from tfprune.models.prunable import matrix_axes, prunable_weights
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
-    from tensorflow_model_optimization.sparsity.keras import PruningSchedule
+from tfprune.mot import PruneLowMagnitude, PruningSchedule
 
 
 @keras.utils.register_keras_serializable("tfprune")

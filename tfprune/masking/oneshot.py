@@ -14,6 +14,7 @@ from tfprune.data.batches import Batches, batches_of
 from tfprune.errors import DataError, ImportanceError, ScheduleError, warn
 from tfprune.importance.scores import Score, importance_of
 from tfprune.importing import call
+from tfprune.keras3.bridged import arrived, returned
 from tfprune.masking.pruner import pruner_of
 from tfprune.masking.schedule import ConstantSparsity
 from tfprune.masking.selection import Scope, Selection
@@ -45,7 +46,8 @@ def prune(
     outputs are no class scores, or the labels no class indices, the loss that the model is compiled with).
 
     Args:
-        model: a built Functional or Sequential tf_keras model, nested ones included; never changed.
+        model: a built Functional or Sequential model, nested ones included; never changed. Of one of Keras 3 the copy
+            is of Keras 3, too.
         sparsity: share of zeros among the prunable weights, in [0, 1).
         layers: as for `wrap`.
         scope: as for `wrap`.
@@ -98,6 +100,7 @@ def prune(
         schedule = ConstantSparsity(final_sparsity=sparsity)
     except ScheduleError as error:
         raise ScheduleError(str(error).replace("final_sparsity", "sparsity")) from None
+    model = arrived(model)
     wrapped = wrap_with(model, schedule, selection, layers=layers, data=data)
     if getattr(model, "loss", None):
         wrapped.output_names = list(model.output_names)  # losses and labels may go by them
@@ -116,7 +119,7 @@ def prune(
     else:
         told = f"{after}, {before.value} before; fine-tune it, or prune less"
     warn(f"pruned without training: {told}")
-    return unwrap(wrapped)
+    return returned(unwrap(wrapped), model)
 
 
 @dataclass(frozen=True)

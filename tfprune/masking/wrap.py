@@ -13,6 +13,7 @@ from tfprune.backend import keras
 from tfprune.data.batches import batches_of
 from tfprune.errors import ModelError, ScheduleError, SelectionError, nearest, warn
 from tfprune.importance.scores import Score
+from tfprune.keras3.bridged import arrived, returned, stands_for
 from tfprune.masking.fit import keep_masks_in_fit
 from tfprune.masking.masked import HeldSchedule, Masked, masked_layers
 from tfprune.masking.patterns import pattern_of
@@ -46,7 +47,8 @@ def wrap(
     as from an earlier pruning, stay zero; only a tensor of nothing but zeros may grow.
 
     Args:
-        model: a built Functional or Sequential tf_keras model, nested ones included; never changed.
+        model: a built Functional or Sequential model, nested ones included; never changed. One of Keras 3 is bridged:
+            the copy is of tf_keras, and `strip` gives Keras 3 back.
         schedule: how sparse at which step.
         layers: names or patterns (``conv*``) of the layers to prune; by default all that can be. A layer named here is
             also pruned where it would be left alone by itself, as frozen layers and depthwise kernels are.
@@ -92,6 +94,7 @@ def wrap(
         ['masked_scores']
     """
     _check_schedule(schedule)
+    model = arrived(model)
     selection = Selection(
         importance=importance,
         batches=batches,
@@ -103,7 +106,7 @@ def wrap(
         regrow=regrow,
         seed=seed,
     )
-    return wrap_with(model, schedule, selection, layers=layers, data=data)
+    return stands_for(wrap_with(model, schedule, selection, layers=layers, data=data), model)
 
 
 def wrap_with(
@@ -145,7 +148,8 @@ def strip(model: keras.Model) -> keras.Model:
         model: a model made by `wrap`; never changed. A model without masks comes back as a plain copy.
 
     Returns:
-        An uncompiled model that shares no variable with `model` and needs neither tfprune nor TF-MOT to load.
+        An uncompiled model that shares no variable with `model` and needs neither tfprune nor TF-MOT to load; one of
+        Keras 3 where `wrap` was given one.
 
     Raises:
         ModelError: a subclassed model.
@@ -158,10 +162,11 @@ def strip(model: keras.Model) -> keras.Model:
         >>> [layer.name for layer in tfprune.strip(pruned).layers]
         ['scores']
     """
+    model = arrived(model)
     layers = masked_layers(model)
     if layers:
         _warn_if_unfinished(layers)
-    return unwrap(model)
+    return returned(unwrap(model), model)
 
 
 def unwrap(model: keras.Model) -> keras.Model:

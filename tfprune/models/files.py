@@ -1,33 +1,38 @@
-"""Reading models from disk and writing them there: .keras, .h5 and SavedModel folders of tf_keras."""
+"""Reading models from disk and writing them there: those of tf_keras in three formats, those of Keras 3 in one."""
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from tfprune.backend import keras, tf
-from tfprune.errors import ModelError, StorageError
+from tfprune.errors import ModelError, StorageError, nearest
 from tfprune.importing import one_line
+from tfprune.keras3.library import is_keras3
+from tfprune.models.reading import HDF5, POSSIBLE, read
+from tfprune.models.trust import is_trusted, unknown_part
 from tfprune.storage import replacing
 
-POSSIBLE = ".keras, .h5 or a SavedModel folder (no ending)"
-_HDF5 = (".h5", ".hdf5")
+FORMATS = ("keras", "keras3", "h5", "savedmodel")
 
 
-def load(path: str | Path) -> keras.Model:
-    """Read a whole tf_keras model; it comes back uncompiled where its training state does not read.
+def load(path: str | Path, *, trust: bool = False) -> keras.Model:
+    """Read a whole model; it comes back uncompiled where its training state does not read.
+
+    The file may be anyone's: it is checked before Keras builds what it describes. `tfprune.models.trust` tells what a
+    file may name.
 
     Args:
-        path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
+        path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel; what Keras 3 wrote is bridged.
+        trust: let it run code: Lambda layers, custom layers that are not registered but can be imported, and graphs
+            that read or write files. `tfprune.models.trust.trusting` says it for all files.
 
     Raises:
-        ModelError: missing, damaged or of another kind; written by Keras 3; or it needs a custom layer.
+        ModelError: missing, damaged or of another kind; or it needs a custom layer, or to be trusted.
 
     Example:
         >>> import tempfile
@@ -37,30 +42,32 @@ def load(path: str | Path) -> keras.Model:
         (None, 2)
     """
     path = Path(path)
-    _check_readable(path)
-    try:
-        model = _load(path)
-    except Exception as error:  # Keras raises a dozen types for a file it cannot read
-        raise ModelError(f"{path}: {_explain(path, error)}") from error
+    model = read(path, trust=trust or is_trusted())
     if not isinstance(model, keras.Model):
         raise ModelError(f"{path}: a SavedModel without Keras layers; save it with tf_keras as {POSSIBLE}")
     revived = [layer for layer in model._flatten_layers() if _is_revived(layer)]
     if revived:
         # TensorFlow makes such layers up from their traced functions; they cannot be cloned, so not be pruned.
-        raise ModelError(f"{path}: {_unknown_layer(type(revived[0]).__name__)}")
+        raise ModelError(f"{path}: {unknown_part(type(revived[0]).__name__)}")
     return model
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: str | Path, format: str | None = None) -> None:
     """Refuse a path that `save` could not write to, before the work that leads there.
 
     Raises:
-        ModelError: an ending that is none of a model's.
+        ModelError: an ending that is none of a model's, an unknown format, or one that does not go with the ending.
         StorageError: a file or a folder of other things is in the way.
     """
     path = Path(path)
-    if path.suffix and path.suffix not in (".keras", *_HDF5):
+    if path.suffix and path.suffix not in (".keras", *HDF5):
         raise ModelError(f"{path}: cannot write {path.suffix!r}; possible are {POSSIBLE}")
+    if format is not None and format not in FORMATS:
+        raise ModelError(f"unknown format {format!r}; known are {', '.join(FORMATS)}{nearest(format, FORMATS)}")
+    endings = {"keras": (".keras",), "keras3": (".keras",), "h5": HDF5, "savedmodel": ("",)}
+    if format is not None and path.suffix not in endings[format]:
+        expected = " or ".join(endings[format]) if format != "savedmodel" else "no ending"
+        raise ModelError(f"{path}: the format {format} has another ending; expected {expected}")
     is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
     is_empty = path.is_dir() and not any(path.iterdir())
     if path.is_dir() and (path.suffix or not (is_saved_model or is_empty)):
@@ -69,18 +76,20 @@ def check_writable(path: str | Path) -> None:
         raise StorageError(f"{path}: a file is in the way of a SavedModel folder; give another path or remove it")
 
 
-def save(model: keras.Model, path: str | Path) -> Path:
+def save(model: Any, path: str | Path, *, format: str | None = None) -> Path:
     """Write a model whole or not at all; a file or a SavedModel already there is replaced.
 
     Args:
-        model: a built tf_keras model.
+        model: a built model of tf_keras, or of Keras 3.
         path: ends in ``.keras`` or ``.h5``, or in nothing for a SavedModel folder. Missing parents are made.
+        format: ``keras``, ``h5`` or ``savedmodel`` of tf_keras, or ``keras3``, a ``.keras`` file that Keras 3 reads
+            without tfprune; by default what the ending says, and ``keras3`` for a model of Keras 3.
 
     Returns:
         The path.
 
     Raises:
-        ModelError: another ending, or a model that Keras cannot write in that format.
+        ModelError: another ending or format, or a model that cannot be written in it.
         StorageError: the disk is full or read-only, or a folder of other things is in the way.
 
     Example:
@@ -91,11 +100,20 @@ def save(model: keras.Model, path: str | Path) -> Path:
         (None, 3)
     """
     path = Path(path)
-    check_writable(path)
+    if is_keras3(model):
+        if format not in (None, "keras3"):
+            raise ModelError(f"a model of Keras 3 is written as keras3, but got the format {format!r}")
+        format = "keras3"
+    check_writable(path, format)
     try:
         with replacing(path) as written:
-            _write(model, written)
-    except StorageError:
+            if format == "keras3":
+                from tfprune.keras3.files import write as write_keras3
+
+                write_keras3(model, written)
+            else:
+                _write(model, written)
+    except (ModelError, StorageError):
         raise
     except Exception as error:  # the disk's in the words of HDF5 or TensorFlow, or get_config's of any layer
         if isinstance(error, tf.errors.OpError) or "errno = " in str(error):
@@ -106,112 +124,13 @@ def save(model: keras.Model, path: str | Path) -> Path:
     return path
 
 
-# ---------------------------------------------------------------------------------------------- reading
-
-
-def _load(path: Path) -> keras.Model:
-    # Layers of keras.applications that Keras itself forgot to register.
-    known = {
-        "CustomScaleLayer": keras.src.applications.inception_resnet_v2.CustomScaleLayer,
-        "LayerScale": keras.src.applications.convnext.LayerScale,
-        "StochasticDepth": keras.src.applications.convnext.StochasticDepth,
-    }
-    with warnings.catch_warnings(), keras.utils.custom_object_scope(known):
-        warnings.simplefilter("ignore")
-        try:
-            return keras.models.load_model(path)
-        except Exception:  # an unknown loss or optimizer; the second try tells whether the model itself reads
-            return keras.models.load_model(path, compile=False)
-
-
-def _check_readable(path: Path) -> None:
-    if not path.exists():
-        raise ModelError(f"{path}: no such file or folder; expected {POSSIBLE}")
-    if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
-            raise ModelError(f"{path}: a folder without saved_model.pb, so no SavedModel; expected {POSSIBLE}")
-        return
-    if path.suffix not in (".keras", *_HDF5):
-        raise ModelError(f"{path}: cannot read {path.suffix or 'a file without ending'!r}; expected {POSSIBLE}")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    is_hdf5 = start == b"\x89HDF\r\n\x1a\n"
-    # Keras 2 wrote HDF5 into whatever ending was asked for, so .keras may hold it.
-    if not is_hdf5 and not (path.suffix == ".keras" and zipfile.is_zipfile(path)):
-        kind = "a zip archive with a model in it" if path.suffix == ".keras" else "an HDF5 file"
-        raise ModelError(f"{path}: damaged or of another kind; a {path.suffix} file is {kind}")
-
-
-def _explain(path: Path, error: Exception) -> str:
-    """Why a file that looks right does not read, in one line."""
-    text = str(error)
-    if _written_by(path).startswith("3."):
-        return "written by Keras 3, which tf_keras cannot read; build and save it with tf_keras (TF_USE_LEGACY_KERAS=1)"
-    if "No model config found" in text:
-        return "holds weights only; a whole model is needed (model.save, not save_weights)"
-    if "Unknown layer: '" in text:
-        return _unknown_layer(text.partition("Unknown layer: '")[2].partition("'")[0])
-    if unknown := _unregistered(path):
-        return _unknown_layer(unknown)
-    if "lambda" in text.lower() and "safe" in text.lower():
-        return "holds a Lambda layer, whose code is not run from a file; replace it by a registered layer"
-    return f"damaged or not a model: {one_line(error)}"
-
-
-def _written_by(path: Path) -> str:
-    """The Keras version that wrote a file; empty where it does not say."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return str(json.loads(archive.read("metadata.json"))["keras_version"])
-        if path.is_file():
-            with h5py.File(path) as file:
-                version = file.attrs["keras_version"]
-                return version.decode() if isinstance(version, bytes) else str(version)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        pass
-    return ""
-
-
-def _unregistered(path: Path) -> str:
-    """The first class in a .keras file that Keras does not know; its own errors do not always name it."""
-
-    def search(config: Any) -> str:
-        if isinstance(config, dict):
-            name = config.get("registered_name")
-            if name and config.get("class_name") != "function" and keras.utils.get_registered_object(name) is None:
-                return str(config["class_name"])
-            config = list(config.values())
-        return next((found for part in config if (found := search(part))), "") if isinstance(config, list) else ""
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return ""
-    return search({**config, "compile_config": None})
-
-
-def _unknown_layer(name: str) -> str:
-    return (
-        f"needs the custom layer {name!r}; register it with keras.utils.register_keras_serializable and import it first"
-    )
-
-
-def _is_revived(layer: keras.layers.Layer) -> bool:
-    return any(base.__name__ in ("RevivedLayer", "RevivedNetwork") for base in type(layer).__mro__)
-
-
 # ---------------------------------------------------------------------------------------------- writing
 
 
 def _write(model: keras.Model, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if path.suffix in _HDF5:
+        if path.suffix in HDF5:
             # By way of memory: where the disk is full, HDF5 leaves objects behind that crash the process later.
             with h5py.File(path, "w", driver="core", backing_store=False) as file:
                 model.save(file, save_format="h5")
@@ -227,3 +146,7 @@ def _write(model: keras.Model, path: Path) -> None:
 def _reason(error: tf.errors.OpError) -> str:
     """The operating system's words, which TensorFlow hides in a long message of its own."""
     return " ".join(str(error).partition("[Op:")[0].split()).rpartition("; ")[2]
+
+
+def _is_revived(layer: keras.layers.Layer) -> bool:
+    return any(base.__name__ in ("RevivedLayer", "RevivedNetwork") for base in type(layer).__mro__)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tfprune.errors import RecipeError, nearest
-from tfprune.recipe.around import ExportSection, TrackSection
+from tfprune.importing import refuse_code
 from tfprune.recipe.base import Section, shown
 from tfprune.recipe.data import (
     DATA_SOURCES,
@@ -29,6 +29,8 @@ from tfprune.recipe.data import (
     TFRecordData,
 )
 from tfprune.recipe.explain import explain
+from tfprune.recipe.export import ExportSection
+from tfprune.recipe.functions import named_functions
 from tfprune.recipe.masking import Importance, PruneSection, ScheduleSection, Scope, TargetSection
 from tfprune.recipe.model import ModelSection
 from tfprune.recipe.reading import NOT_YAML, override, read_yaml
@@ -51,7 +53,8 @@ from tfprune.recipe.slices import (
     Where,
 )
 from tfprune.recipe.structured import StructuredSection, StructuredTarget, UnitImportance, UnitKind, UnitScope
-from tfprune.recipe.training import FinetuneSection, StopSection, TrainSection
+from tfprune.recipe.track import TrackSection
+from tfprune.recipe.training import DistillSection, FinetuneSection, StopSection, TrainSection
 from tfprune.recipe.whole import Recipe
 
 __all__ = [
@@ -65,6 +68,7 @@ __all__ = [
     "DataSection",
     "DigitsData",
     "Discover",
+    "DistillSection",
     "Exemplars",
     "ExportSection",
     "FinetuneSection",
@@ -183,7 +187,10 @@ def parse(content: dict[str, Any], where: str = "recipe") -> Recipe:
         RecipeError: as for `load`.
     """
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         line = f"{where}: {explain(error, content)}"
         raise RecipeError(" ".join(line.splitlines())) from error
+    for place, function in named_functions(recipe):
+        refuse_code(f"{where}: {place} {function}", RecipeError)  # now, and not after a training
+    return recipe

@@ -34,6 +34,10 @@ def explain(error: ValidationError, content: dict[str, Any]) -> str:
     if place[:2] == ["finetune", "learning_rate"]:
         word = nearest(given, ["rewind"]) if isinstance(given, str) else ""
         return f"finetune.learning_rate: got {shown(given)}, expected rewind or a number greater than 0{word}"
+    if place[:3] == ["finetune", "distill", "features"]:
+        features = content["finetune"]["distill"]["features"]
+        wanted = "a list of layer names, or a mapping of the student's to the teacher's"
+        return f"finetune.distill.features: got {shown(features)}, expected {wanted}"
     if place[:1] == ["prune"] and (line := _explain_prune(problem, problems, content)):
         return line
     if place[1:2] == ["arguments"] and kind != "extra_forbidden":

@@ -11,9 +11,22 @@ from tfprune.errors import RecipeError
 from tfprune.recipe.base import shown
 from tfprune.recipe.masking import N_OF_M
 
+LONGEST = 1_000_000
+"""Characters of a recipe."""
+
+MOST = 100_000
+"""Values of a recipe, each counted as often as it is referred to."""
+
 
 class _Loader(yaml.SafeLoader):
     """Plain YAML, where a key that stands twice is an error and not a silent loss of the first."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """The whole, before anything is made of it: a few lines of references can stand for billions of values."""
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _count(node, {})
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -32,12 +45,39 @@ class _Loader(yaml.SafeLoader):
         return super().resolve(kind, value, implicit)
 
 
+def _count(node: yaml.Node, counted: dict[yaml.Node, int]) -> int:
+    """How many values a node stands for.
+
+    Raises:
+        YAMLError: too many, or it refers to itself.
+    """
+    if node in counted:
+        if not counted[node]:
+            raise yaml.constructor.ConstructorError(None, None, "a value that refers to itself", node.start_mark)
+        return counted[node]
+    counted[node] = 0
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    inner = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+    counted[node] = 1 + sum(_count(each, counted) for each in inner)
+    if counted[node] > MOST:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"references that stand for over {MOST} values", node.start_mark
+        )
+    return counted[node]
+
+
 # PyYAML lets these through: a date like 2026-13-45, a number of thousands of digits, brackets a thousand deep.
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 
 
 def read_yaml(text: str) -> Any:
-    """Read YAML as safely as `yaml.safe_load`, with the loader above."""
+    """Read YAML as safely as `yaml.safe_load`, with the loader above.
+
+    Raises:
+        Exception: one of `NOT_YAML`.
+    """
+    if len(text) > LONGEST:
+        raise ValueError(f"{len(text)} characters, of which a recipe has at most {LONGEST}")
     return yaml.load(text, Loader=_Loader)
 
 

@@ -59,7 +59,8 @@ class SearchSection(Section):
         sensitivity: shares of one layer alone that are tried without training, before any trial.
         examples: of the validation part that these tries look at, at most.
         stop_hopeless: cut a trial short that after an epoch is worse than half of the earlier ones after it.
-        finalists: how many of the best are fine-tuned as long as a round is.
+        finalists: how many of the best are fine-tuned as a round is, as long and with the teacher of
+            `finetune.distill`; trials have none.
     """
 
     oracle: OracleName = "bayesian"

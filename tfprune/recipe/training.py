@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from tfprune.recipe.base import Confidence, Count, NumberFrom0, Positive, Section, Share
+from pydantic import Field, model_validator
+
+from tfprune.recipe.base import NUMBER, Confidence, Count, NumberFrom0, Positive, Section, Share
 
 
 class TrainSection(Section):
@@ -28,6 +30,29 @@ class TrainSection(Section):
     augment: tuple[Literal["flip", "shift"], ...] = ()
 
 
+class DistillSection(Section):
+    """Distillation in fine-tuning: the dense model teaches every round, see `tfprune.distill`.
+
+    Attributes:
+        temperature: that softens the answers of both (Hinton et al. 2015).
+        weight: of the teacher's answers, in [0, 1]; the labels have the rest.
+        features: layers of the dense model whose outputs are to be alike, by name, or the student's with the teacher's;
+            a round that has lost one of them to the removal of a branch goes without it.
+        feature_weight: of the sum over all features.
+    """
+
+    temperature: Positive = 4.0
+    weight: Annotated[float, Field(ge=0, le=1), NUMBER] = 0.5
+    features: tuple[str, ...] | dict[str, str] = ()
+    feature_weight: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _has_something_to_weigh(self) -> Self:
+        if not self.features and self.feature_weight != 1.0:
+            raise ValueError("feature_weight weighs features, but there are none; add features: [layer]")
+        return self
+
+
 class FinetuneSection(Section):
     """Fine-tuning after each pruning.
 
@@ -36,10 +61,14 @@ class FinetuneSection(Section):
             0, each round prunes at once and is evaluated as it is.
         learning_rate: ``rewind`` repeats the last `epochs` epochs of dense training's learning-rate curve
             (Renda et al. 2020); a number starts there and decays as `train.decay` says.
+        distill: how the dense model teaches; by default it does not.
     """
+
+    _newer: ClassVar = frozenset(("distill",))
 
     epochs: NumberFrom0 | None = None
     learning_rate: Literal["rewind"] | Positive = "rewind"
+    distill: DistillSection | None = None
 
 
 class StopSection(Section):

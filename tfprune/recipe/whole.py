@@ -9,14 +9,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from tfprune.recipe.around import ExportSection, TrackSection
 from tfprune.recipe.base import NUMBER, Section
 from tfprune.recipe.data import AnyData
+from tfprune.recipe.export import ExportSection
 from tfprune.recipe.masking import PruneSection, ScheduleSection
 from tfprune.recipe.model import ModelSection
 from tfprune.recipe.search import SearchSection
 from tfprune.recipe.slices import SliceSpec
 from tfprune.recipe.structured import StructuredSection
+from tfprune.recipe.track import TrackSection
 from tfprune.recipe.training import FinetuneSection, StopSection, TrainSection
 
 
@@ -95,6 +96,12 @@ class Recipe(Section):
     def _can_regrow(self) -> Self:
         if self.finetune.epochs == 0 and any(isinstance(s, PruneSection) and s.regrow for s in self.sections):
             raise ValueError("prune.regrow needs training for what grows, but finetune.epochs is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _can_distill(self) -> Self:
+        if self.finetune.distill is not None and self.finetune.epochs == 0:
+            raise ValueError("finetune.distill needs training to take part in, but finetune.epochs is 0")
         return self
 
     @property

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tfprune.report.rows import gap_words, round_columns, round_row, told_round, worst_drop_words, worst_score_words
+from tfprune.report.rows import (
+    gap_words,
+    round_columns,
+    round_row,
+    teacher_words,
+    told_round,
+    worst_drop_words,
+    worst_score_words,
+)
 from tfprune.report.words import (
     LEVEL,
     MARK,
@@ -61,7 +69,8 @@ def _paragraph(name: str, rounds: Sequence[Round], outcome: str, asked: str) -> 
         counted = f"{len(tried)} round{'s' * (len(tried) != 1)} tried, {failed or 'none'} failed; " + (
             f"the best is {best.label}." if best.number else "none passed, so the dense model is what is left."
         )
-    return " ".join(part for part in (f"**{safe_text(name)}**", safe_text(outcome), safe_text(asked), counted) if part)
+    told = (safe_text(outcome), safe_text(asked), counted, safe_text(teacher_words(rounds)))
+    return " ".join(part for part in (f"**{safe_text(name)}**", *told) if part)
 
 
 def _rounds(rounds: Sequence[Round], most: int) -> str:

@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from rich.markup import escape
 from rich.table import Table
 
-from tfprune.report.rows import TEXT_COLUMNS, Workflows, comparison_rows, round_columns, round_row, slice_rows
+from tfprune.report.rows import (
+    TEXT_COLUMNS,
+    Workflows,
+    comparison_rows,
+    round_columns,
+    round_row,
+    slice_rows,
+    teacher_words,
+)
 from tfprune.report.words import LEVEL, MARK, drop_words, mark_of, p_words, score_words, share_words, short_interval
 from tfprune.results import Evaluation, Measurement, Round, SliceScore, best_round
 
 
 def rounds_table(name: str, rounds: Sequence[Round], best: int | None = None) -> Table:
     """The rounds of one workflow, one a line."""
-    table = Table(title=escape(f"{name}, validation split"), padding=0)  # or it is wider than a terminal
+    caption = teacher_words(rounds) or None
+    # Without padding, or it is wider than a terminal.
+    table = Table(title=escape(f"{name}, validation split"), caption=caption, caption_justify="left", padding=0)
     columns = round_columns(rounds)
     for column in columns:
         table.add_column(column, justify="left" if column in TEXT_COLUMNS else "right", overflow="fold")

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfprune.results.cost import Measurement
 from tfprune.results.evaluation import Evaluation
+from tfprune.results.export import Delivery
 
 History = list[dict[str, float]]
 """One dict of training figures an epoch."""
@@ -25,6 +26,21 @@ class Verdict:
 
     passed: bool
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TeacherCost:
+    """What a teacher took of a fine-tuning.
+
+    Attributes:
+        macs: its multiply-accumulates for one example.
+        seconds: that its answers took, by the time of a few batches.
+        share: of the wall time of the fine-tuning, in [0, 1].
+    """
+
+    macs: int
+    seconds: float
+    share: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ class Round:
         phase: which section of the recipe's `prune` it belongs to, from 0.
         removed: share of the dense model's prunable units that have left it, in [0, 1).
         reached: of a structured round, share of what its target counts that is gone since its phase began.
+        teacher: what the dense model cost as a teacher; None where it did not teach.
     """
 
     number: int
@@ -64,6 +81,7 @@ class Round:
     phase: int = 0
     removed: float = 0.0
     reached: float | None = None
+    teacher: TeacherCost | None = None
 
     @property
     def label(self) -> str:
@@ -99,6 +117,7 @@ class RunResult:
         directory: where its weights and ledger are.
         tracking_uri: where its rounds are recorded.
         model: the best round's plain Keras model.
+        delivery: what came of the recipe's export; None where it has none, or no round passed.
     """
 
     workflow: str
@@ -111,6 +130,7 @@ class RunResult:
     directory: Path
     tracking_uri: str
     model: Any = field(default=None, repr=False, compare=False)
+    delivery: Delivery | None = None
 
     @property
     def best_round(self) -> Round:

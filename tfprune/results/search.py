@@ -8,6 +8,7 @@ from typing import Any
 
 from tfprune.results.cost import Measurement
 from tfprune.results.evaluation import Evaluation
+from tfprune.results.rounds import TeacherCost
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Trial:
         attempts: how many times it was begun, from 1.
         finished: milliseconds since 1970, fixed once, so that recording twice is recording once.
         history: one dict of training figures an epoch.
+        teacher: of a final, what the dense model cost as a teacher; None where it did not teach.
     """
 
     number: int
@@ -89,6 +91,7 @@ class Trial:
     attempts: int = 1
     finished: int = 0
     history: tuple[dict[str, float], ...] = ()
+    teacher: TeacherCost | None = None
 
     @property
     def label(self) -> str:

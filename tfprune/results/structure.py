@@ -90,7 +90,7 @@ class Plan:
             removed = {str(name): tuple(sorted(set(map(int, gone)))) for name, gone in content["removed"].items()}
             sizes = {str(name): int(size) for name, size in content["sizes"].items()}
             return cls(removed, sizes, tuple(map(str, content["blocks"])), int(content["units"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or f"it is no plan ({error})"
             raise SurgeryError(f"{path}: {reason}; give a file that Plan.save or --save-plan wrote") from error
 

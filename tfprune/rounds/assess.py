@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from tfprune.backend import keras
 from tfprune.data.load import load_data
 from tfprune.data.npz import archive_at
 from tfprune.errors import DataError, RecipeError, SliceError, nearest
+from tfprune.importing import refuse_code
 from tfprune.recipe import Recipe, SliceSpec, StopSection, load
+from tfprune.recipe.functions import named_functions
 from tfprune.recipe.reading import NOT_YAML, read_yaml
 from tfprune.results import Evaluation, Verdict
 from tfprune.rounds.examine import examination
@@ -70,9 +73,7 @@ def assess(
     """
     if gates is not None and baseline is None:
         raise RecipeError("gates hold a model against a dense one; add --baseline MODEL")
-    specs = slices_from_words(slices)
-    is_file = data.endswith(".npz")
-    exam = _of_file(Path(data), specs, min_support) if is_file else _of_recipe(data, specs, split, min_support)
+    exam = examination_at(data, slices, split=split, min_support=min_support, inputs=model.input_names)
     dense = None if baseline is None else exam.sit(baseline)
     before = None
     if dense is not None:
@@ -84,6 +85,24 @@ def assess(
         write_examples(examples_pieces(now, dense, exam.slices(now), exam.facts.classes), examples)
     verdict = judge(evaluation, before, gates) if gates is not None and before is not None else None
     return Assessment(evaluation, before, verdict)
+
+
+def examination_at(
+    data: str, slices: Sequence[str], *, split: str = "validation", min_support: int = 20, inputs: Sequence[str] = ()
+) -> Examination:
+    """The slices of data that the command line names; see `assess`.
+
+    Args:
+        data: a recipe, or a ``.npz`` file.
+        slices: each as a recipe writes it, in YAML.
+        split: which part of a recipe's data.
+        min_support: slices with fewer examples gate nothing.
+        inputs: names of a model's inputs; a file without ``x`` may have arrays of all these names instead.
+    """
+    specs = slices_from_words(slices)
+    if data.endswith(".npz"):
+        return _of_file(Path(data), specs, min_support, inputs)
+    return _of_recipe(data, specs, split, min_support)
 
 
 def gates_of(
@@ -124,7 +143,10 @@ def slices_from_words(words: Sequence[str]) -> tuple[SliceSpec, ...]:
         except NOT_YAML as error:
             raise SliceError(f"--slices {word!r}: not YAML; write e.g. classes, 'hardest: 0.1'") from error
         found += read if isinstance(read, list) else [read]
-    return parse_slices(found)
+    specs = parse_slices(found)
+    for place, function in named_functions(specs, "--slices"):
+        refuse_code(f"{place} {function}", SliceError)
+    return specs
 
 
 def _of_recipe(name: str, specs: tuple[SliceSpec, ...], split: str, min_support: int) -> Examination:
@@ -139,16 +161,39 @@ def _of_recipe(name: str, specs: tuple[SliceSpec, ...], split: str, min_support:
     return examination(getattr(parts, split), asked, parts)
 
 
-def _of_file(path: Path, specs: tuple[SliceSpec, ...], min_support: int) -> Examination:
-    with archive_at(path) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    for name in ("x", "y"):
-        if name not in arrays:
-            raise DataError(f"{path}: no array {name!r}; it has {', '.join(arrays)}{nearest(name, arrays)}")
-    x, y = arrays.pop("x"), arrays.pop("y")
+def _of_file(path: Path, specs: tuple[SliceSpec, ...], min_support: int, inputs: Sequence[str]) -> Examination:
+    arrays = arrays_at(path)
+    x = inputs_from(arrays, path, inputs)
+    if "y" not in arrays:
+        raise DataError(f"{path}: no array 'y'; it has {', '.join(arrays)}{nearest('y', arrays)}")
+    y = arrays.pop("y")
     metadata = {name: values for name, values in arrays.items() if values.ndim == 1}
     for name in columns_in(specs):  # what is not asked for may be anything
         if name in metadata and len(metadata[name]) != len(y):
             raise DataError(f"{path}: metadata column {name!r} has {len(metadata[name])} values for {len(y)} examples")
     metadata = {name: values for name, values in metadata.items() if len(values) == len(y)}
     return examine(as_batches((x, y)), specs, split=path.name, metadata=metadata, min_support=min_support)
+
+
+def arrays_at(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a ``.npz`` file by name.
+
+    Raises:
+        DataError: no such file, or it is damaged.
+    """
+    with archive_at(path) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def inputs_from(arrays: dict[str, np.ndarray], path: Path, inputs: Sequence[str]) -> Any:
+    """Take the inputs out of a file's arrays: ``x``, or those that are named as a model's inputs are.
+
+    Raises:
+        DataError: neither is there.
+    """
+    if "x" in arrays:
+        return arrays.pop("x")
+    if len(inputs) > 1 and set(inputs) <= set(arrays):
+        return {name: arrays.pop(name) for name in inputs}
+    or_named = f", nor one of each input: {', '.join(inputs)}" if len(inputs) > 1 else ""
+    raise DataError(f"{path}: no array 'x'{or_named}; it has {', '.join(arrays)}{nearest('x', arrays)}")

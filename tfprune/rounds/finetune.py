@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,16 +132,24 @@ def train(
         start = time.time()
         figures = model.fit(batches, initial_epoch=epoch, epochs=epoch + 1, callbacks=[follow], verbose=0).history
         row = {name: float(values[-1]) for name, values in figures.items()}
-        loss = row["loss"] if all(np.isfinite(each).all() for each in model.get_weights()) else math.nan
+        name, loss = _worst_loss(row)
+        loss = loss if all(np.isfinite(each).all() for each in model.get_weights()) else math.nan
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the loss became {loss} in epoch {epoch + 1}; lower the learning rate, or check the data"
+                f"the {name} became {loss} in epoch {epoch + 1}; lower the learning rate, or check the data"
             )
         history.append(
             {**row, "learning_rate": follow.rate_now, "seconds": round(time.time() - start, 3), "ended": now()}
         )
         keep(history)
     return history
+
+
+def _worst_loss(row: Mapping[str, float]) -> tuple[str, float]:
+    """The one part of the loss, by its name, that is no number; else the whole of it."""
+    parts = {name.replace("_", " "): value for name, value in row.items() if name.endswith("_loss")}
+    broken = [(name, value) for name, value in parts.items() if not math.isfinite(value)]
+    return broken[0] if len(broken) == 1 else ("loss", row["loss"])
 
 
 def now() -> int:

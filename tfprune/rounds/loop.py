@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,17 +16,20 @@ from tfprune.masking.selection import Selection
 from tfprune.models.clone import with_precision
 from tfprune.models.files import save
 from tfprune.recipe import Recipe
+from tfprune.report.export import delivery_sentence
 from tfprune.report.markdown import workflow_markdown
 from tfprune.report.summary import asked_sentence, outcome_sentence
 from tfprune.report.watch import Watch
-from tfprune.results import History, Round, RunResult, Verdict, best_round
+from tfprune.results import History, Round, RunResult, TeacherCost, Verdict, best_round
 from tfprune.rounds.checkpoint import Begun, Ledger, Workflow
+from tfprune.rounds.delivery import Models, deliver_best
 from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate, learning_rate, sample_of, train
 from tfprune.rounds.masked import MaskedRounds
 from tfprune.rounds.method import Method, Phase
 from tfprune.rounds.pictures import newly_wrong, workflow_figures
 from tfprune.rounds.rebuilt import RebuiltRounds, amount_of
 from tfprune.rounds.stop import Halt, Step, halt_of, judge, next_step
+from tfprune.rounds.teaching import Teacher
 from tfprune.slices.exam import Examination
 from tfprune.slices.records import examples_pieces, write_examples
 from tfprune.slices.score import Sitting
@@ -58,11 +61,13 @@ class Loop:
     tracker: Tracker
     watch: Watch
     stop_asked: Callable[[], bool]
+    teacher: Teacher | None = field(default=None, init=False)
 
     def run(self, dense: keras.Model, trained: bool) -> RunResult:
         """Go from wherever an earlier process stopped to the end."""
         dense = with_precision(dense, self.recipe.precision)
         history = self._reach_dense(dense, trained)
+        self.teacher = Teacher.of(self.recipe, dense, self.data.train)
         baseline = self.validation.sit(dense)
         self.validation.compare_with(baseline)
         model, best, halts = dense, 0, []
@@ -120,9 +125,16 @@ class Loop:
         model = method.start(step, number)
         history: History = []
         if epochs:
+            self._let_teach(model, number)
             rate, seed = finetune_rate(self.recipe), self.recipe.seed + 1_000 * number
             history = self._train(model, Stretch(f"r{number:02d}", epochs, rate, seed), method)
         self._settle(method, step, model, self.validation.sit(model), history)
+
+    def _let_teach(self, model: keras.Model, number: int) -> None:
+        """Let the dense model take part in the fine-tuning of a round, where the recipe wants it."""
+        missing = () if self.teacher is None else self.teacher.teach(model)
+        if missing:
+            self.watch.note(f"r{number:02d} is taught without {', '.join(missing)}: its branch has been removed")
 
     # --- stretches of training
 
@@ -196,6 +208,7 @@ class Loop:
             phase=method.phase.number,
             removed=figures.removed,
             reached=figures.reached,
+            teacher=self._teachers_cost(history) if number else None,
         )
         rounds = (*self.ledger.rounds, finished)
         self.workflow.keep_round(finished.number, trained)
@@ -239,7 +252,7 @@ class Loop:
         self._warn_if_untrained(best)
         save(plain, self.workflow.folder / "model.keras")
         if self.recipe.export is not None and (best.number or halt.target_met):
-            save(plain, self.recipe.export.path)
+            result = self._delivered(result, Models(self._in_float32(dense), plain))
         figures = workflow_figures(result.workflow, result.rounds, self.recipe, dense, plain)
         version = self.tracker.finish(result, self._note(result.rounds, result.outcome), figures)
         if version is not None:
@@ -251,7 +264,19 @@ class Loop:
         self.workflow.keep()
         return result
 
+    def _delivered(self, result: RunResult, models: Models) -> RunResult:
+        """With what came of the export: the target is that of the file, so without one it is not met."""
+        self.watch.note("exporting, and checking the file")
+        delivery = deliver_best(self.recipe, self.data, models, self.validation, self.test)
+        outcome = f"{result.outcome} {delivery_sentence(delivery)}"
+        met = result.target_met and not delivery.failure
+        return replace(result, delivery=delivery, outcome=outcome, target_met=met)
+
     # --- small things
+
+    def _teachers_cost(self, history: History) -> TeacherCost | None:
+        steps = math.ceil(self.data.train.size / self.recipe.train.batch_size)
+        return self.teacher.cost(history, steps) if self.teacher is not None else None
 
     def _in_float32(self, model: keras.Model) -> keras.Model:
         return model if self.recipe.precision == "float32" else with_precision(model, "float32")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,22 @@ from tfprune.data.load import from_arrays, load_data
 from tfprune.data.splits import Data
 from tfprune.errors import DataError, Interrupted, RecipeError
 from tfprune.importing import one_line
+from tfprune.keras3.bridged import arrived, returned
 from tfprune.masking.selection import Selection
 from tfprune.models.checks import check_fits
-from tfprune.models.files import check_writable
 from tfprune.models.sources import load_model
 from tfprune.recipe import Recipe, StructuredSection, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
 from tfprune.rounds.checkpoint import open_workflow
+from tfprune.rounds.delivery import check_export
 from tfprune.rounds.examine import check_slices, examination
 from tfprune.rounds.finetune import now
 from tfprune.rounds.goal import check_goal, selection_of
 from tfprune.rounds.interrupt import stop_on_interrupt
 from tfprune.rounds.loop import Loop
 from tfprune.rounds.rebuilt import check_structured
+from tfprune.rounds.teaching import check_teaching
 from tfprune.tracking.metrics import renamed
 from tfprune.tracking.workflows import Tracker
 
@@ -42,7 +45,8 @@ def run(
 
     Args:
         recipe: a recipe, a mapping, a path, or the name of a shipped one.
-        model: a built tf_keras classifier in place of the recipe's model; it counts as trained and is not changed.
+        model: a built classifier in place of the recipe's model; it counts as trained and is not changed. Of one of
+            Keras 3 the result's model is of Keras 3, too.
         data: arrays ``(x, y)``, or a dict of them under ``train`` and optionally ``validation`` and ``test``,
             in place of the recipe's source; shares, classes and `divide_by` are the recipe's.
         resume: go on with an unfinished run of the same recipe, data and model.
@@ -63,7 +67,9 @@ def run(
         recipe = parse(recipe)
     elif not isinstance(recipe, Recipe):
         recipe = load(recipe)
-    return execute(recipe, model=model, data=data, resume=resume)
+    model = arrived(model)
+    result = execute(recipe, model=model, data=data, resume=resume)
+    return replace(result, model=returned(result.model, model))
 
 
 def execute(
@@ -143,8 +149,8 @@ def _check_before_training(recipe: Recipe, model: keras.Model, data: Data, train
     if trained and recipe.rewind_to_epoch is not None:
         raise RecipeError("prune.rewind_to_epoch needs dense training, but the model that was given is trained already")
     selections = [_check_phase(phase, model) for phase in recipe.phases]
-    if recipe.export is not None:
-        check_writable(recipe.export.path)
+    check_teaching(recipe, model)
+    check_export(recipe, model, data)
     augment(data.train.batches(1), recipe.train.augment, seed=0, epoch=0)
     return selections
 

@@ -23,6 +23,9 @@ _READ_AT_ONCE = 1_000_000  # numbers
 Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Inputs of a batch and the places of its examples in the split, to inputs."""
 
+Ask = Callable[[Any], Any]
+"""Inputs of a batch to outputs, in the structure that the Keras model has for both."""
+
 
 @dataclass(frozen=True)
 class Answers(Columns):
@@ -66,7 +69,11 @@ class Question:
 
 
 def answer(
-    model: keras.Model, batches: Iterable[Any], question: Question | None = None, change: Change | None = None
+    model: keras.Model,
+    batches: Iterable[Any],
+    question: Question | None = None,
+    change: Change | None = None,
+    ask: Ask | None = None,
 ) -> Answers:
     """Run a model over batches once.
 
@@ -75,6 +82,7 @@ def answer(
         batches: of (x, y) or (x, y, sample_weight), in the order of the split.
         question: how it is asked.
         change: of the inputs, on the way in.
+        ask: answers in the model's place, such as a file that was made of it; then there is no embedding.
 
     Returns:
         Small arrays in the order of the batches.
@@ -83,7 +91,7 @@ def answer(
         DataError: no example, outputs that are not numbers, or labels that do not fit them.
         ModelError: outputs of another shape than the task has, or several and none is named.
     """
-    seen = _Pass(model, question or Question())
+    seen = _Pass(model, question or Question(), ask)
     start = 0
     for batch in batches:
         x, y, weights = parts_of(batch)
@@ -120,10 +128,10 @@ def parts_of(batch: Any) -> tuple[Any, Any, Any]:
 class _Pass:
     """What is gathered of batches on the way."""
 
-    def __init__(self, model: keras.Model, question: Question) -> None:
+    def __init__(self, model: keras.Model, question: Question, ask: Ask | None) -> None:
         self._model, self._question = model, question
-        self._wide = with_embedding(model) if question.embed else None
-        self._ask = asker(self._wide or model)
+        self._wide = with_embedding(model) if question.embed and ask is None else None
+        self._ask = ask or asker(self._wide or model)
         self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]] = []
         self._size = 0
         self._components = Components()
@@ -165,7 +173,7 @@ class _Pass:
             return
         outputs, labels = (np.concatenate(each) for each in list(zip(*self._waiting, strict=True))[:2])
         if self._reader is None:
-            loss = _loss_name(self._model, self._question.output)
+            loss = loss_name(self._model, self._question.output)
             task: Task = self._question.task or task_of(outputs, labels, loss)
             self._reader = Reader(task, gives_probabilities(self._model, self._question.output))
         self._reader.read(outputs, labels)
@@ -253,7 +261,7 @@ def gives_probabilities(model: keras.Model, output: str | None) -> bool | None:
     return True if isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) in known else None
 
 
-def _loss_name(model: keras.Model, output: str | None) -> str:
+def loss_name(model: keras.Model, output: str | None) -> str:
     """Name of the loss that a model is compiled with, as far as it has one."""
     loss = _loss_of(model, output)
     return loss if isinstance(loss, str) else str(getattr(loss, "name", None) or getattr(loss, "__name__", "") or "")

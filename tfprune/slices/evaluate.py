@@ -11,6 +11,7 @@ import numpy as np
 from tfprune.backend import keras, tf
 from tfprune.data.columns import typed
 from tfprune.errors import DataError, ModelError
+from tfprune.keras3.bridged import arrived
 from tfprune.results import Evaluation
 from tfprune.slices.answers import Question, first_of, parts_of
 from tfprune.slices.asking import ArrayBatches
@@ -39,7 +40,7 @@ def evaluate(
     """Evaluate a model whole and by slice, in one pass over the data, and one more for each corruption.
 
     Args:
-        model: its outputs are probabilities, logits or numbers.
+        model: its outputs are probabilities, logits or numbers; of tf_keras or Keras 3.
         data: arrays ``(x, y)`` or ``(x, y, sample_weight)``, or a batched tf.data.Dataset of them that repeats in the
             same order. y holds class indices, one-hot rows, 0 and 1 for one or several labels, or numbers.
         slices: as a recipe writes them, ``"classes"``, ``{"hardest": 0.1}``, or as objects of `tfprune.recipe`, which
@@ -75,6 +76,7 @@ def evaluate(
         >>> scores.slice("class_1").accuracy, scores.slice("class_1").support
         (0.5, 2)
     """
+    model, baseline = arrived(model), arrived(baseline)
     for given in (model, baseline):
         if given is not None and not isinstance(given, keras.Model):
             kind = type(given).__name__

@@ -11,7 +11,7 @@ from tfprune.backend import keras
 from tfprune.errors import DataError
 from tfprune.recipe import Corrupted, Discover, ModelFiles, SliceSpec
 from tfprune.results import Evaluation
-from tfprune.slices.answers import OTHER_ORDER, Answers, Change, answer
+from tfprune.slices.answers import OTHER_ORDER, Answers, Ask, Change, answer
 from tfprune.slices.columns import column
 from tfprune.slices.corruptions import Scale, corrupt, scale_of
 from tfprune.slices.define import Slice, check_names, define_slices, hangs_on_answers, names_of, variants_of
@@ -52,12 +52,13 @@ class Examination:
         self._steady: tuple[Slice, ...] | None = None
         self._latest: tuple[Sitting, tuple[Slice, ...]] | None = None
 
-    def sit(self, model: keras.Model, *, keep_outputs: bool = True) -> Sitting:
+    def sit(self, model: keras.Model, *, keep_outputs: bool = True, ask: Ask | None = None) -> Sitting:
         """Let a model answer the clean examples and every variant of them.
 
         Args:
             model: to ask.
             keep_outputs: False keeps none even where the question asks for them.
+            ask: answers in its place, see `answer`.
 
         Raises:
             DataError: the examples come in another order under a variant; see also `answer`.
@@ -65,9 +66,9 @@ class Examination:
         question = self.facts.question
         question = replace(question, keep_outputs=question.keep_outputs and keep_outputs)
         plain = replace(question, embed=False)
-        sitting = {"": answer(model, self.facts.batches(), question)}
+        sitting = {"": answer(model, self.facts.batches(), question, ask=ask)}
         for name, change in self._changes.items():
-            sitting[name] = answer(model, self.facts.batches(), replace(plain, task=sitting[""].task), change)
+            sitting[name] = answer(model, self.facts.batches(), replace(plain, task=sitting[""].task), change, ask)
             if not np.array_equal(sitting[name].labels, sitting[""].labels):
                 raise DataError(OTHER_ORDER)
         return sitting

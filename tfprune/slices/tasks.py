@@ -120,13 +120,9 @@ def task_of(outputs: Any, labels: Any, loss: str = "") -> Task:
     if answered.ndim > 2 or not answered.ndim:
         raise ModelError(f"expected outputs of shape (batch, outputs), but got {answered.shape}; name one of several")
     width = answered.shape[1] if answered.ndim == 2 else 1
-    named = loss.lower().replace("_", "")
-    if "categoricalcrossentropy" in named:
-        return "multiclass"
-    if "binary" in named and "crossentropy" in named:
-        return "binary" if width == 1 else "multilabel"
-    if named.removesuffix("loss") in _OF_NUMBERS:
-        return "regression"
+    told = task_of_loss(loss, width)
+    if told is not None:
+        return told
     if wanted.dtype.kind not in "biuf":
         raise DataError(f"y must hold numbers, but got {_shown(wanted)}; turn names of classes into indices")
     values = np.unique(wanted)
@@ -138,6 +134,16 @@ def task_of(outputs: Any, labels: Any, loss: str = "") -> Task:
     if not is_of_bits:
         return "regression"
     return "multiclass" if bool((wanted.sum(axis=1) == 1).all()) else "multilabel"
+
+
+def task_of_loss(loss: str, width: int) -> Task | None:
+    """What a model with so many outputs is for, by the name of its loss; None where that does not tell."""
+    named = loss.lower().replace("_", "")
+    if "categoricalcrossentropy" in named:
+        return "multiclass"
+    if "binary" in named and "crossentropy" in named:
+        return "binary" if width == 1 else "multilabel"
+    return "regression" if named.removesuffix("loss") in _OF_NUMBERS else None
 
 
 def check_task(task: str | None) -> Task | None:

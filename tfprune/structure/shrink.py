@@ -11,6 +11,7 @@ from tfprune.backend import keras
 from tfprune.cost.measure import measure
 from tfprune.errors import SelectionError, SurgeryError, warn
 from tfprune.importance.scores import Score
+from tfprune.keras3.bridged import arrived, returned
 from tfprune.results import Plan, SurgeryReport
 from tfprune.structure.analysis import Analysis
 from tfprune.structure.budget import Budget, budget_of
@@ -46,7 +47,8 @@ def shrink(
     that the result meets with as little removed as the ranking allows.
 
     Args:
-        model: a built Functional or Sequential tf_keras model, nested ones included; never changed.
+        model: a built Functional or Sequential model, nested ones included; never changed. Of one of Keras 3 the
+            smaller model is of Keras 3, too.
         ratio: share of the removable units to remove, in (0, 1).
         params: parameters.
         macs: multiply-accumulates for one example.
@@ -103,12 +105,13 @@ def shrink(
     """
     budget = budget_of(ratio=ratio, params=params, macs=macs, latency_ms=latency_ms, size_mb=size_mb)
     limits = Limits(scope, _listed("units", units), multiple_of, minimum, ceiling)
+    model = arrived(model)
     surgeon = _Surgeon(model, _listed("ignore", ignore))
     chosen = surgeon.choose(budget, limits, importance=importance, data=data, batches=batches, seed=seed)
     small, report = surgeon.finish(*chosen)
     if ratio is not None and not report.removed:
         warn(f"nothing was removed: {ratio:g} of any coupling is less than a whole unit, or all that its limits allow")
-    return small, report
+    return returned(small, model), report
 
 
 def plan(
@@ -149,6 +152,7 @@ def plan(
     """
     budget = budget_of(ratio=ratio, params=params, macs=macs, latency_ms=latency_ms, size_mb=size_mb)
     limits = Limits(scope, _listed("units", units), multiple_of, minimum, ceiling)
+    model = arrived(model)
     surgeon = _Surgeon(model, _listed("ignore", ignore))
     removed, total, _ = surgeon.choose(budget, limits, importance=importance, data=data, batches=batches, seed=seed)
     return _plan_of(surgeon.analysis, removed, total)
@@ -176,6 +180,7 @@ def apply(model: keras.Model, plan: Plan) -> tuple[keras.Model, SurgeryReport]:
         >>> small.get_layer("a").units, report.removed, report.units
         (2, 2, 4)
     """
+    model = arrived(model)
     surgeon = _Surgeon(model)
     if not isinstance(plan, Plan):
         raise SurgeryError(f"expected a plan, of tfprune.plan or tfprune.Plan.load, but got {type(plan).__name__}")
@@ -198,7 +203,8 @@ def apply(model: keras.Model, plan: Plan) -> tuple[keras.Model, SurgeryReport]:
     for rows in analysis.axes:
         if removed[rows].any(axis=1).all():
             raise SurgeryError(f"the plan leaves nothing of an axis of {len(rows)} in model {model.name!r}")
-    return surgeon.finish(removed, plan.units)
+    small, report = surgeon.finish(removed, plan.units)
+    return returned(small, model), report
 
 
 def _listed(what: str, names: Sequence[str]) -> tuple[str, ...]:

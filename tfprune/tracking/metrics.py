@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 
-from tfprune.results import Evaluation, Measurement, Round, Trial
+from tfprune.results import Delivery, Evaluation, Measurement, Round, TeacherCost, Trial
 
 _MEASURES = ("accuracy", "error", "drop", "churn", "calibration_error", "gap", "names")
 _WHOLE = (
     *("loss", "accuracy_drop", "error_rise", "sparsity", "overall_sparsity", "nonzero", "compression", "gzipped_kb"),
     *("passed", "units_removed", "parameters", "macs", "size_kb"),
+    *("teacher_macs", "teacher_seconds", "teacher_share"),
 )
 _TAKEN = frozenset((*_MEASURES, *_WHOLE))
 
@@ -94,6 +95,7 @@ def round_metrics(finished: Round, dense: Round) -> dict[str, float]:
         "gzipped_kb": (weight.gzipped_bytes or 0) / 1000,
         "passed": float(finished.verdict.passed),
         **(sizes if dense.method == "structured" else {}),
+        **_of_teacher(finished.teacher),
     }
 
 
@@ -109,8 +111,16 @@ def trial_metrics(trial: Trial, dense: Evaluation) -> dict[str, float]:
         metrics |= _of_the_worst(trial.evaluation, dense)
     if trial.measurement is not None:
         metrics |= _sizes(trial.measurement)
+    metrics |= _of_teacher(trial.teacher)
     metrics |= {"sparsity": trial.sparsity, "latency_ms": trial.latency_ms, "seconds": trial.seconds}
     return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _of_teacher(cost: TeacherCost | None) -> dict[str, float]:
+    """What the dense model cost as a teacher, where it taught."""
+    if cost is None:
+        return {}
+    return {"teacher_macs": cost.macs, "teacher_seconds": cost.seconds, "teacher_share": cost.share}
 
 
 def _of_the_worst(evaluation: Evaluation, dense: Evaluation) -> dict[str, float]:
@@ -135,6 +145,31 @@ def metrics_on_test(dense: Evaluation, pruned: Evaluation) -> dict[str, float]:
     """What the test split says of the dense model and of the pruned one, without single slices."""
     sides = {"test/dense_": evaluation_metrics(dense), "test/": evaluation_metrics(pruned)}
     return {f"{side}{key}": value for side, found in sides.items() for key, value in found.items() if "/" not in key}
+
+
+def metrics_of_export(delivery: Delivery | None) -> dict[str, float]:
+    """What is known of an exported file, by the validation split, and of the stages to it, by the test split."""
+    if delivery is None or delivery.report is None:
+        return {}
+    report, check = delivery.report, delivery.report.check
+    found: dict[str, float | None] = {
+        "bytes": report.bytes,
+        "gzipped_bytes": report.gzipped_bytes,
+        "written": float(not delivery.failure),
+        "agreement": check.agreement,
+        "max_difference": check.max_difference,
+        "zeros_kept": report.zeros_kept,
+        "latency_ms": report.latency.median_ms if report.latency else None,
+        "arena_bytes": report.arena_bytes,
+    }
+    metrics = {f"export/{name}": float(value) for name, value in found.items() if value is not None}
+    if check.file is not None:
+        metrics |= {f"export/{key}": value for key, value in evaluation_metrics(check.file).items() if "/" not in key}
+    for stage in delivery.stages:
+        name = safe_name(stage.name.replace(", ", "_"))
+        metrics |= {f"stage_bytes/{name}": stage.bytes, f"stage_latency_ms/{name}": stage.latency.median_ms}
+        metrics |= {f"stage_{stage.evaluation.measure}/{name}": stage.evaluation.score}
+    return metrics
 
 
 def epoch_metrics(

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfprune.errors import StorageError, TrackingError, nearest
 from tfprune.recipe import TrackSection
@@ -14,6 +14,9 @@ from tfprune.results import Round
 from tfprune.tracking.server import shown
 from tfprune.tracking.store import Store
 from tfprune.tracking.tables import read_rounds
+
+if TYPE_CHECKING:
+    from tfprune.backend import keras
 
 
 class Recorded:
@@ -79,3 +82,20 @@ class Recorded:
                     client.set_experiment_tag(self.experiment_id, key, value)
             return tags
         return {}
+
+
+def model_on_record(section: TrackSection, name: str) -> keras.Model:
+    """The Keras model that is recorded under ``runs:/…/model`` or ``models:/…``.
+
+    Raises:
+        TrackingError: no such record, or there is no model of ours in it.
+    """
+    from tfprune.masking.files import load  # loads TensorFlow, which reading rounds does without
+
+    store = Store(section, make=False)
+    with tempfile.TemporaryDirectory() as folder:
+        with store.speaking():
+            files = sorted(store.fetch(name, folder).rglob("model.keras"))
+        if not files:
+            raise TrackingError(f"{name}: holds no Keras model; give the model of a round, e.g. runs:/ID/model")
+        return load(files[0])

@@ -25,6 +25,7 @@ import mlflow
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.types import Schema, TensorSpec
 from sqlalchemy.exc import SQLAlchemyError
 
 from tfprune.errors import DependencyError, StorageError, TfpruneError, TrackingError
@@ -187,6 +188,32 @@ class Store:
         """Log texts by name, and a Parquet file of examples."""
         log_files(self.client, run_id, texts, examples)
 
+    def log_path(self, run_id: str, path: Path, folder: str) -> None:
+        """Write a file, or a folder with all that is in it, into a folder of a run's artifacts."""
+        if path.is_dir():
+            self.client.log_artifacts(run_id, str(path), f"{folder}/{path.name}")
+        else:
+            self.client.log_artifact(run_id, str(path), folder)
+
+    def fetch(self, name: str, folder: str) -> Path:
+        """Bring the model that a ``runs:/`` or ``models:/`` URI names into a folder.
+
+        By its place, not by that URI, which MLflow would look up in the store that the caller's process uses.
+        """
+        kind, _, rest = name.partition(":/")
+        if kind == "runs":
+            logged = self.logged_model(rest.partition("/")[0])
+            place = None if logged is None else logged.artifact_location
+        elif "@" in rest:
+            place = self.client.get_model_version_by_alias(*rest.split("@", 1)).source
+        elif "/" in rest:
+            place = self.client.get_model_version(*rest.split("/", 1)).source
+        else:
+            place = self.client.get_logged_model(rest).artifact_location
+        if place is None:
+            raise TrackingError(f"{name}: no model is recorded there; give a round that passed, e.g. runs:/ID/model")
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=place, dst_path=folder, tracking_uri=self.uri))
+
     def log_figures(self, run_id: str, figures: Mapping[str, Figure]) -> None:
         """Log figures by name."""
         log_figures(self.client, run_id, figures)
@@ -198,25 +225,50 @@ class Store:
         found = self.client.search_logged_models([self.experiment_id], f"source_run_id = '{run_id}'")
         return found[0] if found else None
 
-    def log_model(self, run_id: str, model: Any, example: np.ndarray) -> None:
-        """Log a plain Keras model once; a logging that a kill cut short is finished.
+    def log_model(self, run_id: str, model: Any, example: np.ndarray | Mapping[str, np.ndarray]) -> None:
+        """Log a plain Keras model once, ready to be served; a logging that a kill cut short is finished.
 
         `mlflow.tensorflow.log_model` would use the tracking URI and active run of the process, which are the caller's.
+
+        Args:
+            run_id: of a round.
+            model: one with a graph of layers.
+            example: a batch of one; by name where the model has several inputs.
         """
         logged = self.logged_model(run_id) or self.client.create_logged_model(self.experiment_id, "model", run_id)
         if logged.status == "READY":
             return
-        signature = mlflow.models.infer_signature(example, model.predict_on_batch(example))
-        needs = [f"{name}=={metadata.version(name)}" for name in ("tensorflow", "tf_keras")]
         about = mlflow.models.Model(logged.artifact_location, run_id, model_id=logged.model_id)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder, "model")
-            mlflow.tensorflow.save_model(model, path, mlflow_model=about, signature=signature, pip_requirements=needs)
+            _save_model(model, path, about, example)
             self.client.log_model_artifacts(logged.model_id, str(path))
         outputs = self.client.get_run(run_id).outputs
         if logged.model_id not in [each.model_id for each in (outputs.model_outputs if outputs else [])]:
             self.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
         self.client.finalize_logged_model(logged.model_id, "READY")
+
+
+def _save_model(model: Any, path: Path, about: Any, example: Any) -> None:
+    from tfprune.tracking import served  # loads TensorFlow, which reading records does without
+
+    own = served.own_objects(model)
+    schemas = [
+        Schema([TensorSpec(*each) for each in side])
+        for side in (served.inputs_of(model, example), served.outputs_of(model))
+    ]
+    needs = ["tensorflow", "tf_keras", *(["cloudpickle"] if own else [])]
+    mlflow.tensorflow.save_model(
+        model,
+        path,
+        mlflow_model=about,
+        custom_objects=own or None,
+        signature=mlflow.models.ModelSignature(*schemas),
+        input_example=served.kept_example(example),
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in needs],
+        keras_model_kwargs={"save_format": "keras"},  # any other than "tf" is served without loss and optimizer
+    )
+    served.bind_to_tf_keras(path, about)
 
 
 def _make_tables(uri: str) -> None:

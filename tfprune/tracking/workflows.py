@@ -12,7 +12,7 @@ import numpy as np
 from tfprune.recipe import Recipe, TrackSection
 from tfprune.results import Round, RunResult
 from tfprune.tracking.about import log_about
-from tfprune.tracking.metrics import epoch_metrics, metrics_on_test, round_metrics
+from tfprune.tracking.metrics import epoch_metrics, metrics_of_export, metrics_on_test, round_metrics
 from tfprune.tracking.registry import may_register, register
 from tfprune.tracking.store import Store
 from tfprune.tracking.tables import TABLE, round_files, slices_of_round
@@ -113,7 +113,7 @@ class Tracker:
             The version that the best round's model has in the registry; None where it is not registered.
         """
         parent, when = self._runs["workflow"], result.rounds[-1].finished
-        metrics = metrics_on_test(result.test_dense, result.test)
+        metrics = {**metrics_on_test(result.test_dense, result.test), **metrics_of_export(result.delivery)}
         tags = {
             "tfprune.outcome": result.outcome,
             "tfprune.best": result.best_round.label,
@@ -122,6 +122,8 @@ class Tracker:
         with self._store.speaking():
             self._store.log(parent, [(key, value, when, 0) for key, value in metrics.items()], tags=tags)
             self._store.log_figures(parent, figures or {})
+            if result.delivery is not None and result.delivery.report is not None and not result.delivery.failure:
+                self._store.log_path(parent, result.delivery.report.path, "export")
             version = self._register(result, note)
             self._store.end(parent, "FINISHED", when)
         return version

@@ -9,6 +9,7 @@ from tfprune.errors import RecipeError, warn
 from tfprune.recipe import PruneSection, Recipe, StructuredSection
 from tfprune.rounds.goal import check_goal, final_sparsity, selection_of
 from tfprune.rounds.rebuilt import check_structured
+from tfprune.rounds.teaching import check_teaching
 from tfprune.slices.exam import Examination
 from tfprune.tracking.store import tracking_uri
 from tfprune.tuning.masks import check_reachable
@@ -62,6 +63,7 @@ def check_model(recipe: Recipe, dense: keras.Model, validation: Examination, tra
         check_reachable(dense, final_sparsity(recipe), recipe.masking.layers, selection)
     else:
         check_structured(recipe, dense)
+    check_teaching(recipe, dense)
     if "worst_slice" in recipe.search.weights:
         least = recipe.stop.min_slice_size
         if not any(support is None or support >= least for support in validation.check().values()):

@@ -31,13 +31,14 @@ from tfprune.models.clone import clone, with_precision
 from tfprune.models.files import load
 from tfprune.recipe import Recipe, StructuredSection
 from tfprune.report.watch import Watch
-from tfprune.results import Evaluation, History, Plan, Trial
+from tfprune.results import Evaluation, History, Plan, TeacherCost, Trial
 from tfprune.rounds.checkpoint import optimizer_state, set_variables
 from tfprune.rounds.examine import examination
 from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate, now, sample_of, train
 from tfprune.rounds.goal import final_sparsity, selection_of
 from tfprune.rounds.start import data_of
 from tfprune.rounds.state import State
+from tfprune.rounds.teaching import Teacher
 from tfprune.structure.shrink import apply
 from tfprune.tracking.searches import SearchTracker
 from tfprune.tuning.batchnorm import BatchStatistics
@@ -130,6 +131,7 @@ class TrialWorker:
         self._dense = self._exam.evaluate(before)
         is_structured = isinstance(recipe.prune, StructuredSection)
         self._way: _Masks | _Widths = (_Widths if is_structured else _Masks)(recipe, dense, self._data)
+        self._teacher = Teacher.of(recipe, dense, self._data.train)
         self._tracker = SearchTracker(recipe.track)
         self._tracker.attach(spec.name, spec.identity)
 
@@ -168,6 +170,7 @@ class TrialWorker:
             measurement=measurement,
             latency_ms=self._way.latency(model),
             history=tuple(history),
+            teacher=self._teachers_cost(history) if task.is_final else None,
         )
         return trial, _kept(model, history) if task.keep or task.is_final else None
 
@@ -176,6 +179,7 @@ class TrialWorker:
         recipe, epochs = self._recipe, task.trial.epochs
         batches = None if task.is_final else recipe.search.steps
         stretch = Stretch("trial", epochs, finetune_rate(recipe), recipe.seed, batches)
+        self._let_teach(model, task)
         while True:
             if len(history) < epochs:
                 history = train(
@@ -198,6 +202,15 @@ class TrialWorker:
             history[-1] = {**history[-1], OBJECTIVE: objective}
             if len(history) == epochs or objective < task.bars.get(len(history), -math.inf):
                 return history, evaluation
+
+    def _let_teach(self, model: keras.Model, task: Task) -> None:
+        """Let the dense model teach finals, as it does rounds; a trial is short, and is compared with others alike."""
+        if self._teacher is not None:
+            (self._teacher.teach if task.is_final else self._teacher.leave)(model)
+
+    def _teachers_cost(self, history: History) -> TeacherCost | None:
+        steps = math.ceil(self._data.train.size / self._recipe.train.batch_size)
+        return self._teacher.cost(history, steps) if self._teacher is not None else None
 
     def _examples(self) -> Any:
         """Training batches for statistics: enough of them to be steady, and the same ones for every trial."""
@@ -300,7 +313,7 @@ def model_from(content: bytes) -> keras.Model:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "dense.keras")
         path.write_bytes(content)
-        return load(path)
+        return load(path, trust=True)  # the searching process has read it, and was told whether to trust it
 
 
 def _kept(model: keras.Model, history: History) -> bytes:

@@ -1,9 +1,8 @@
-"""Tracking and export."""
+"""Tracking."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -39,9 +38,3 @@ class TrackSection(Section):
         if self.alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", self.alias):
             raise ValueError(f"alias: MLflow keeps {self.alias!r} for itself; take another, e.g. champion")
         return self
-
-
-class ExportSection(Section):
-    """Where the best round's plain Keras model is written, if any passed: .keras, .h5, or a SavedModel folder."""
-
-    path: Path

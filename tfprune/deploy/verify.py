@@ -1,0 +1,161 @@
+"""An exported file held against the Keras model that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tfprune.backend import keras, tf
+from tfprune.deploy.names import inputs_by_name
+from tfprune.results import Check, Tolerance
+from tfprune.slices.asking import asker
+from tfprune.slices.exam import Examination
+
+Ask = Callable[[Any], Any]
+"""Inputs to outputs, both in the structure that the Keras model has."""
+
+TOLERANCES = {
+    "none": Tolerance(agreement=0.999, difference=1e-3),
+    "float16": Tolerance(agreement=0.99, difference=0.02),
+    "dynamic": Tolerance(agreement=0.98, difference=0.1),
+    "int8": Tolerance(agreement=0.98, difference=0.1),
+}
+"""What is allowed unless it is said otherwise, by what became of the numbers."""
+
+RANDOM_EXAMPLES = 32
+
+
+class Comparison:
+    """Two ways to answer, compared batch by batch.
+
+    Args:
+        model: a Keras model.
+        ask: another way to its answers.
+    """
+
+    def __init__(self, model: keras.Model, ask: Ask) -> None:
+        self._known, self._ask = asker(model), ask
+        self.examples = 0
+        self.max_difference = 0.0
+        self._apart: list[float] = []
+        self._ends: list[tuple[float, float]] = []
+        self._agreed: list[float] = []
+
+    def __call__(self, x: Any) -> Any:
+        """Ask both, take note, and return what the other way answered."""
+        answered = self._ask(x)
+        ours, theirs = tf.nest.flatten(self._known(x)), tf.nest.flatten(answered)
+        if not self._apart:
+            self._apart, self._agreed = [0.0] * len(ours), [0.0] * len(ours)
+            self._ends = [(np.inf, -np.inf)] * len(ours)
+        self.examples += len(ours[0])
+        for place, (our, their) in enumerate(zip(ours, theirs, strict=True)):
+            our, their = np.asarray(our, np.float64), np.asarray(their, np.float64)
+            apart = np.abs(our - their)
+            self._apart[place] = max(self._apart[place], float(apart.max()) if np.isfinite(apart).all() else np.inf)
+            low, high = self._ends[place]
+            self._ends[place] = min(low, float(our.min())), max(high, float(our.max()))
+            self._agreed[place] += float((_first(our) == _first(their)).mean(axis=1).sum())
+        self.max_difference = max(self._apart)
+        return answered
+
+    @property
+    def relative_difference(self) -> float:
+        """Of the output that is furthest off, as a share of the range of the Keras model's answers."""
+        pairs = zip(self._apart, self._ends, strict=True)
+        return max(apart / max(high - low, 1e-6, 1e-6 * abs(high)) for apart, (low, high) in pairs)
+
+    @property
+    def agreement(self) -> float:
+        """Share of examples with the same class first, of the output where it is least."""
+        return min(self._agreed) / max(1, self.examples)
+
+
+def verify(model: keras.Model, ask: Ask, exam: Examination) -> Check:
+    """Let a file answer the examples of an examination, and hold it against the Keras model.
+
+    Args:
+        model: a plain Keras model.
+        ask: the file's answers.
+        exam: a split and its slices. Drops are measured against its dense model; where it has none yet, against
+            `model` from here on.
+
+    Raises:
+        DataError: examples that either of them does not take.
+    """
+    before = exam.sit(model)
+    if exam.dense is None:
+        exam.compare_with(before)
+    comparison = Comparison(model, ask)
+    after = exam.sit(model, ask=comparison)
+    ours, theirs = before[""], after[""]
+    return Check(
+        examples=len(ours.score),
+        source=exam.facts.split,
+        max_difference=comparison.max_difference,
+        relative_difference=comparison.relative_difference,
+        agreement=float(np.mean(ours.answer == theirs.answer)) if ours.measure == "accuracy" else None,
+        model=exam.evaluate(before),
+        file=exam.evaluate(after),
+    )
+
+
+def verify_inputs(model: keras.Model, ask: Ask, batches: Any, source: str, *, classes: bool) -> Check:
+    """The same for inputs without labels.
+
+    Args:
+        model: a plain Keras model.
+        ask: the file's answers.
+        batches: of inputs.
+        source: where they are from.
+        classes: whether the last axis of outputs holds classes.
+    """
+    comparison = Comparison(model, ask)
+    for x in batches:
+        comparison(x)
+    agreement = comparison.agreement if classes else None
+    return Check(
+        comparison.examples, source, comparison.max_difference, comparison.relative_difference, agreement=agreement
+    )
+
+
+def random_inputs(model: keras.Model, examples: int = RANDOM_EXAMPLES, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    """Inputs for a model of which no data is known: floats in [0, 1), token ids 0 and 1, which any vocabulary has."""
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(examples):
+        values = {}
+        for name, tensor in zip(model.input_names, model.inputs, strict=True):
+            shape = (1, *(size or 1 for size in tensor.shape[1:]))
+            values[name] = rng.random(shape) if tensor.dtype.is_floating else rng.integers(0, 2, shape)
+        found.append(inputs_by_name(model, values))
+    return found
+
+
+def outside(check: Check, tolerance: Tolerance) -> str:
+    """Why a file is outside its tolerance, in one clause with the figures; empty where it is inside.
+
+    Classes are held to the agreement, if the examples are real ones; everything else to the difference.
+    """
+    if not np.isfinite(check.max_difference):
+        return "it answers NaN or infinity"
+    apart = f"the largest difference is {check.max_difference:.3g}, {check.relative_difference:.2%} of the range"
+    if check.agreement is not None and check.source != "random":
+        if check.agreement < tolerance.agreement:
+            return (
+                f"it agrees with the Keras model on {check.agreement:.2%} of {check.examples:,} examples, at least "
+                f"{tolerance.agreement:.2%} is asked for; {apart}"
+            )
+        return ""
+    if check.relative_difference > tolerance.difference:
+        return (
+            f"{apart} of its answers to {check.examples:,} {check.source} examples, {tolerance.difference:.2%} allowed"
+        )
+    return ""
+
+
+def _first(values: np.ndarray) -> np.ndarray:
+    """(n, places) of (n, ..., classes): the class that comes first; of one number, whether it is over a half."""
+    first = values.argmax(axis=-1) if values.shape[-1] > 1 else values[..., 0] > 0.5
+    return first.reshape(len(values), -1)

@@ -1,0 +1,1 @@
+"""Models as LiteRT flatbuffers: conversion, the interpreter, and a look inside."""
