@@ -32,7 +32,7 @@ KERAS3: dict[str, list[Make]] = {
     "Argmax": [lambda x: ops.argmax(x, axis=-1), lambda x: ops.argmax(x, axis=1, keepdims=True), ops.argmax],
     "Argmin": [lambda x: ops.argmin(x, axis=-1)],
     "AveragePool": [lambda x: ops.average_pool(ops.expand_dims(x, -1), 2, padding="same")],
-    "BroadcastTo": [lambda x: ops.broadcast_to(x[:1], (3, 4, 6))],
+    "BroadcastTo": [lambda x: ops.broadcast_to(ops.expand_dims(x[:, 0], 1), (3, 4, 6))],
     "Cast": [lambda x: ops.cast(x, "int32"), lambda x: ops.cast(x, "bool")],
     "Ceil": [ops.ceil],
     "Celu": [lambda x: ops.celu(x, 0.7)],
@@ -46,7 +46,7 @@ KERAS3: dict[str, list[Make]] = {
     "Cumprod": [lambda x: ops.cumprod(x, axis=1)],
     "Cumsum": [lambda x: ops.cumsum(x, axis=-1)],
     "DepthToSpace": [lambda x: ops.nn.depth_to_space(ops.reshape(x, (-1, 2, 3, 4)), 2)],
-    "Divide": [lambda x: x / 3, lambda x: ops.cast(x * 5, "int32") / 2],
+    "Divide": [lambda x: ops.divide(x, 3), lambda x: ops.divide(ops.cast(x * 5, "int32"), 2)],
     "DivideNoNan": [lambda x: ops.divide_no_nan(x, ops.relu(x))],
     "Dot": [lambda x: ops.dot(x, np.ones((6, 2), "float32"))],
     "Einsum": [lambda x: ops.einsum("bij,bkj->bik", x, x)],
@@ -95,7 +95,6 @@ KERAS3: dict[str, list[Make]] = {
     "Mean": [lambda x: ops.mean(x, axis=1), lambda x: ops.mean(ops.cast(x * 9, "int32"), axis=-1, keepdims=True)],
     "Min": [lambda x: ops.min(x, axis=-1)],
     "Minimum": [lambda x: ops.minimum(x, 0.1)],
-    "Mish": [keras3.activations.mish],
     "Mod": [lambda x: ops.mod(x, 0.7)],
     "Moveaxis": [lambda x: ops.moveaxis(x, 1, -1), lambda x: ops.moveaxis(x, (1, 2), (2, 1))],
     "Multiply": [lambda x: 2 * x, lambda x: x * x],
@@ -157,7 +156,7 @@ KERAS3: dict[str, list[Make]] = {
     "Transpose": [lambda x: ops.transpose(x, (0, 2, 1)), ops.transpose],
     "Tril": [ops.tril],
     "Triu": [lambda x: ops.triu(x)],
-    "TrueDivide": [lambda x: ops.true_divide(x, 2)],
+    "TrueDivide": [lambda x: x / 2],
     "Unstack": [lambda x: ops.unstack(x, axis=1)],
     "Var": [lambda x: ops.var(x, axis=-1)],
     "Where": [lambda x: ops.where(x > 0, x, 0.5)],
@@ -196,22 +195,27 @@ TENSORFLOW: list[Make] = [
     lambda x: x / 2.0, tf.math.erf, tf.exp, tf.math.expm1, tf.floor, lambda x: tf.math.log1p(x * x),
     lambda x: tf.math.log(x * x + 1.0), lambda x: tf.math.reciprocal(x * x + 1.0), tf.round,
     lambda x: tf.math.rsqrt(x * x + 1.0), tf.sigmoid, tf.sign, tf.math.softplus, lambda x: tf.sqrt(x * x), tf.square,
-    lambda x: tf.nn.avg_pool2d(x[..., tf.newaxis], 2, 2, "SAME"), lambda x: tf.nn.avg_pool(x[..., tf.newaxis], 2, 1, "VALID"),
+    lambda x: tf.nn.avg_pool2d(x[..., tf.newaxis], 2, 2, "SAME"),
+    lambda x: tf.nn.avg_pool(x[..., tf.newaxis], 2, 1, "VALID"),
     lambda x: tf.nn.depth_to_space(tf.reshape(x, (-1, 2, 3, 4)), 2), tf.nn.elu, tf.nn.gelu,
-    lambda x: tf.nn.leaky_relu(x, alpha=0.1), tf.nn.log_softmax, lambda x: tf.nn.max_pool2d(x[..., tf.newaxis], 2, 2, "SAME"),
-    lambda x: tf.nn.max_pool(x[..., tf.newaxis], [1, 2, 3, 1], [1, 1, 1, 1], "VALID"), tf.nn.relu, tf.nn.relu6, tf.nn.selu,
+    lambda x: tf.nn.leaky_relu(x, alpha=0.1), tf.nn.log_softmax,
+    lambda x: tf.nn.max_pool2d(x[..., tf.newaxis], 2, 2, "SAME"),
+    lambda x: tf.nn.max_pool(x[..., tf.newaxis], [1, 2, 3, 1], [1, 1, 1, 1], "VALID"), tf.nn.relu, tf.nn.relu6,
+    tf.nn.selu,
     tf.nn.silu, lambda x: tf.nn.softmax(x, axis=1), tf.nn.softsign,
-    lambda x: tf.nn.space_to_depth(tf.reshape(x, (-1, 4, 6, 1)), 2), lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3),
+    lambda x: tf.nn.space_to_depth(tf.reshape(x, (-1, 4, 6, 1)), 2),
+    lambda x: tf.one_hot(tf.cast(tf.abs(x), tf.int32), 3),
     lambda x: x + tf.ones_like(x), lambda x: tf.pad(x, [[0, 0], [1, 2], [0, 0]], constant_values=2.0),
     lambda x: tf.pad(x, [[0, 0], [1, 1], [2, 0]], mode="REFLECT"), lambda x: tf.repeat(x, 2, axis=1),
     lambda x: tf.reshape(x, (-1, 3, 8)), lambda x: tf.reverse(x, axis=[1]), lambda x: tf.roll(x, 2, axis=1),
-    lambda x: tf.split(x, 2, axis=-1), lambda x: tf.split(x, [1, 3, 2], axis=-1), lambda x: tf.squeeze(x[:, :1], axis=[1]),
+    lambda x: tf.split(x, 2, axis=-1), lambda x: tf.split(x, [1, 3, 2], axis=-1),
+    lambda x: tf.squeeze(x[:, :1], axis=[1]),
     lambda x: tf.stack([x, 2.0 * x], axis=1), lambda x: tf.stop_gradient(2.0 * x),
     lambda x: tf.tensordot(x, tf.ones((6, 2)), axes=[[2], [0]]), lambda x: tf.tile(x, [1, 2, 1]),
     lambda x: tf.transpose(x, [0, 2, 1]), lambda x: tf.unstack(x, axis=1), lambda x: tf.where(x > 0.0, x, 0.5 * x),
     lambda x: x + tf.zeros_like(x), lambda x: tf.broadcast_to(x[:1], (3, 4, 6)), lambda x: x[:, 0] == x[:, 1],
     lambda x: x[:, 0] != x[:, 1],
-    lambda x: tf.experimental.numpy.take_along_axis(x, tf.argmax(x, axis=-1)[..., tf.newaxis], -1),
+    lambda x: tf.gather(x, tf.argmax(x, axis=-1)[..., tf.newaxis], axis=2, batch_dims=2),
 ]  # fmt: skip
 
 X = RNG.normal(size=(3, 4, 6)).astype("float32")
@@ -238,18 +242,32 @@ def test_an_operation_of_tensorflow(number):
         np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
 
 
-def test_most_entries_for_tensorflow_are_in_use():
+OTHER_VERSIONS = {
+    "convert_to_tensor",
+    "linalg.l2_normalize",
+    "linalg.matvec",
+    "math.divide",
+    "math.floordiv",
+    "math.logical_xor",
+    "nn.max_pool",
+    "nn.sigmoid",
+    "nn.softplus",
+    "nn.swish",
+    "nn.tanh",
+    "shape",  # in test_bridge_models.py
+}
+"""What TensorFlow takes apart, or calls otherwise, in the version at hand, but not in all."""
+
+
+def test_every_entry_for_tensorflow_has_an_example():
     used = set()
     for make in TENSORFLOW:
         inputs = keras.Input((4, 6))
-        model = keras.Model(inputs, make(inputs))
-        used |= {each.symbol for each in model.layers if hasattr(each, "symbol")}
-    aliases = {each for each in to_operations.OPERATIONS if f"math.{each}" in used or f"linalg.{each}" in used}
-    unused = set(to_operations.OPERATIONS) - used - aliases
-    assert unused <= {
-        "compat.v1.shape", "convert_to_tensor", "keras.activations.exp", "nn.sigmoid", "nn.softplus", "nn.swish",
-        "nn.tanh", "round", "shape", "linalg.l2_normalize",
-    }, "an entry without an example"  # fmt: skip
+        layers = keras.Model(inputs, make(inputs)).layers
+        used |= {each.symbol.removeprefix("compat.v1.") for each in layers if hasattr(each, "symbol")}
+    aliases = {each for each in to_operations.OPERATIONS if f"math.{each}" in used}
+    assert set(to_operations.OPERATIONS) - used - aliases <= OTHER_VERSIONS, "an entry without an example"
+    assert used <= set(to_operations.OPERATIONS)
 
 
 def test_settings_that_the_other_does_not_have_are_refused():

@@ -13,7 +13,7 @@ from tfprune.deploy.choices import About, Choices, check_place
 from tfprune.deploy.deliver import deliver, over_budget
 from tfprune.deploy.formats import Material
 from tfprune.deploy.qat import distilling
-from tfprune.deploy.verify import random_inputs, verify, verify_inputs
+from tfprune.deploy.verify import verify, verify_at_random
 from tfprune.errors import ExportError, ModelError
 from tfprune.keras3 import arrived
 from tfprune.masking.masked import masked_layers
@@ -116,7 +116,7 @@ def export(
     check_place(path, force)
     plain = plain_model(model)
     if data is None:
-        question = partial(_at_random, plain)
+        question = partial(verify_at_random, plain)
     else:
         exam = examine(
             as_batches(data), slices, metadata=metadata, question=Question(check_task(task), output), classes=classes
@@ -157,7 +157,3 @@ def material_of(
         )
     examples = calibration_of(model, training if calibration is None else calibration)
     return Material(model, examples, None if training is None else distilling(model, training, epochs))
-
-
-def _at_random(model: keras.Model, ask: Any) -> Any:
-    return verify_inputs(model, ask, random_inputs(model), "random", classes=False)

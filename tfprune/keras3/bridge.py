@@ -159,7 +159,8 @@ class Bridge(ABC):
         if kind is mine.get(kind.__name__) and kind.__name__ in theirs:
             found: type = theirs[kind.__name__]
             return found
-        what = "which only one Keras has" if kind is mine.get(kind.__name__) else "a class of your own"
+        is_of_keras = any(kind is each for each in mine.values())  # some go by another name
+        what = "which only one Keras has" if is_of_keras else "a class of your own"
         raise ModelError(
             f"layer {layer.name!r} is a {kind.__name__}, {what}, so it has no counterpart in {self.other}; replace it "
             "by layers that both Kerases have"

@@ -189,6 +189,8 @@ def _clip(ops: Any, t: Any, clip_value_min: Any, clip_value_max: Any) -> Any:
 
 
 def _gather(ops: Any, params: Any, indices: Any, axis: Any = None, batch_dims: int = 0) -> Any:
+    if batch_dims and batch_dims == len(params.shape) - 1 == len(indices.shape) - 1:
+        return ops.take_along_axis(params, indices, axis=-1)
     if batch_dims:
         raise ValueError("gather() with batch_dims")
     return ops.take(params, indices, axis=_ints(axis) or 0)
@@ -274,18 +276,7 @@ OPERATIONS: dict[str, Entry] = {
     "gather": _gather,
     "identity": lambda ops, input: input if implied_mask(input) is None else ops.copy(input),
     "image.resize": _resize,
-    "keras.activations.elu": lambda ops, x, alpha=1.0: ops.elu(x, alpha),
-    "keras.activations.hard_sigmoid": lambda ops, x: ops.clip(x * 0.2 + 0.5, 0.0, 1.0),
-    "keras.activations.relu": lambda ops, x, alpha=0.0, max_value=None, threshold=0.0: library().activations.relu(
-        x, negative_slope=alpha, max_value=max_value, threshold=threshold
-    ),
-    "keras.activations.softmax": lambda ops, x, axis=-1: ops.softmax(x, axis),
-    "keras.activations.gelu": lambda ops, x, approximate=False: ops.gelu(x, approximate),
-    "keras.activations.swish": _one("silu"),
     **{f"keras.activations.{name}": _one(name) for name in ("exp", "selu", "sigmoid", "softplus", "softsign", "tanh")},
-    "keras.activations.exponential": _one("exp"),
-    "keras.activations.linear": lambda ops, x: x,
-    "keras.activations.mish": lambda ops, x: x * ops.tanh(ops.softplus(x)),
     "linalg.band_part": _band,
     "linalg.matmul": _matmul,
     "linalg.matvec": lambda ops, a, b: ops.squeeze(ops.matmul(a, ops.expand_dims(b, -1)), -1),
@@ -305,6 +296,7 @@ OPERATIONS: dict[str, Entry] = {
     "math.divide": _two("divide"),
     "math.divide_no_nan": _two("divide_no_nan"),
     "math.equal": _two("equal"),
+    "floor_div": _two("floor_divide"),
     "math.floordiv": _two("floor_divide"),
     "math.floormod": _two("mod"),
     "math.greater": _two("greater"),
@@ -407,7 +399,6 @@ OPERATIONS: dict[str, Entry] = {
     "unstack": lambda ops, value, num=None, axis=0: ops.unstack(value, num=num, axis=axis),
     "where": lambda ops, condition, x, y: ops.where(condition, x, y),
     "zeros_like": lambda ops, input, dtype=None: ops.zeros_like(input, dtype=dtype),
-    "experimental.numpy.take_along_axis": lambda ops, arr, indices, axis: ops.take_along_axis(arr, indices, axis=axis),
 }
 """By the name of the symbol in TensorFlow, without its prefix."""
 

@@ -210,6 +210,13 @@ def _take(operation: Any, dtype: Any, x: Any, indices: Any) -> Any:
     return tf.gather(x, indices, axis=operation.axis)
 
 
+def _take_along_axis(operation: Any, dtype: Any, x: Any, indices: Any) -> Any:
+    last = len(x.shape) - 1
+    if operation.axis not in (-1, last):
+        raise ValueError("take_along_axis() along another axis than the last")
+    return tf.gather(x, indices, axis=last, batch_dims=last)
+
+
 def _where(operation: Any, dtype: Any, condition: Any, x1: Any = None, x2: Any = None) -> Any:
     if x1 is None or x2 is None:
         raise ValueError("where() of a condition alone")
@@ -237,15 +244,19 @@ def _pool(function: Callable[..., Any]) -> Entry:
     return entry
 
 
+def _epsilon(operation: Any) -> float:
+    return float(keras.backend.epsilon() if operation.epsilon is None else operation.epsilon)
+
+
 def _normalize(operation: Any, dtype: Any, x: Any) -> Any:
     if operation.order != 2:
         raise ValueError(f"normalize() of order {operation.order}")
-    return tf.math.l2_normalize(cast(x, dtype), axis=operation.axis, epsilon=operation.epsilon**2)
+    return tf.math.l2_normalize(cast(x, dtype), axis=operation.axis, epsilon=_epsilon(operation) ** 2)
 
 
 def _rms(operation: Any, dtype: Any, x: Any, scale: Any = None) -> Any:
     mean = tf.reduce_mean(tf.square(x), axis=_axes(operation.axis), keepdims=True)
-    x = x * tf.math.rsqrt(mean + operation.epsilon)
+    x = x * tf.math.rsqrt(mean + _epsilon(operation))
     return x if scale is None else x * cast(scale, dtype)
 
 
@@ -330,7 +341,6 @@ OPERATIONS: dict[str, Entry] = {
     "Mean": _reduce(tf.reduce_mean),
     "Min": _reduce(tf.reduce_min),
     "Minimum": _two(tf.minimum),
-    "Mish": _one(lambda x: x * tf.tanh(tf.math.softplus(x))),
     "Mod": _two(tf.math.floormod),
     "Moveaxis": lambda op, dtype, x: _moved(x, op.source, op.destination),
     "Multiply": _two(tf.multiply),
@@ -375,7 +385,7 @@ OPERATIONS: dict[str, Entry] = {
     "Sum": _reduce(tf.reduce_sum),
     "Swapaxes": _swapaxes,
     "Take": _take,
-    "TakeAlongAxis": lambda op, dtype, x, indices: tf.experimental.numpy.take_along_axis(x, indices, op.axis),
+    "TakeAlongAxis": _take_along_axis,
     "Tan": _one(tf.tan),
     "Tanh": _one(tf.tanh),
     "TanhShrink": _one(lambda x: x - tf.tanh(x)),

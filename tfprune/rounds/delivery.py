@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from tfprune.backend import keras
 from tfprune.cost.latency import latencies
@@ -72,7 +71,9 @@ def deliver_best(recipe: Recipe, data: Data, models: Models, validation: Examina
     section = recipe.export
     assert section is not None
     choices = choices_of(section, data, recipe)
-    material = material_for(models.pruned, section, choices, data, recipe)
+    material = Material(models.pruned)
+    if section.quantize == "int8":
+        material = calibrated(models.pruned, data, recipe, section.calibration, section.qat_epochs)
 
     def gate(report: ExportReport) -> list[str]:
         file, dense = report.check.file, validation.dense
@@ -106,17 +107,22 @@ def choices_of(section: ExportSection, data: Data, recipe: Recipe) -> Choices:
     )
 
 
-def material_for(model: keras.Model, section: ExportSection, choices: Choices, data: Data, recipe: Recipe) -> Material:
-    """What the file is made of: ranges from the first epoch of the training part, and training on what follows."""
-    if choices.quantize != "int8":
-        return Material(model)
-    seed = recipe.seed
-    batches = data.train.epoch(recipe.train.batch_size, seed=seed, epoch=0)
-    examples = calibration_of(model, batches, section.calibration)
-    if not section.qat_epochs:
-        return Material(model, examples)
-    augmented = augment(batches, recipe.train.augment, seed=seed, epoch=0)
-    return Material(model, examples, distilling(model, augmented, section.qat_epochs))
+def calibrated(model: keras.Model, data: Data, recipe: Recipe, examples: int, qat_epochs: int) -> Material:
+    """What an int8 file is made of: ranges and training from the first epoch of a recipe's training part.
+
+    Args:
+        model: plain.
+        data: of the recipe.
+        recipe: says batches, seed and augmentation.
+        examples: that ranges are taken from, not augmented.
+        qat_epochs: of training where it is needed; 0 for none.
+    """
+    batches = data.train.epoch(recipe.train.batch_size, seed=recipe.seed, epoch=0)
+    ranges = calibration_of(model, batches, examples)
+    if not qat_epochs:
+        return Material(model, ranges)
+    augmented = augment(batches, recipe.train.augment, seed=recipe.seed, epoch=0)
+    return Material(model, ranges, distilling(model, augmented, qat_epochs))
 
 
 def _stages(report: ExportReport, models: Models, test: Examination) -> tuple[Stage, ...]:
@@ -132,8 +138,3 @@ def _stages(report: ExportReport, models: Models, test: Examination) -> tuple[St
         Stage(name, len(content), time, evaluation)
         for name, content, time, evaluation in zip(names, files, times, evaluations, strict=False)
     )
-
-
-def written(delivery: Delivery | None) -> Path | None:
-    """Where the file is, if there is one."""
-    return None if delivery is None or delivery.failure or delivery.report is None else delivery.report.path

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from tfprune.backend import keras
-from tfprune.data.augment import augment
 from tfprune.data.load import load_data
 from tfprune.deploy.calibration import calibration_of
 from tfprune.deploy.choices import About, Choices, check_place
@@ -18,12 +17,13 @@ from tfprune.deploy.deliver import deliver, over_budget
 from tfprune.deploy.export import plain_model
 from tfprune.deploy.formats import Material, check_possible
 from tfprune.deploy.qat import distilling
-from tfprune.deploy.verify import random_inputs, verify, verify_inputs
+from tfprune.deploy.verify import verify, verify_at_random
 from tfprune.errors import ExportError, RecipeError, nearest
 from tfprune.masking.files import load as load_model
 from tfprune.recipe import Recipe, TrackSection, load
 from tfprune.results import ExportReport
 from tfprune.rounds.assess import arrays_at, examination_at, inputs_from
+from tfprune.rounds.delivery import calibrated
 from tfprune.storage import home
 from tfprune.tracking.recorded import model_on_record
 
@@ -117,7 +117,7 @@ def export_to(
     if labels:
         choices = replace(choices, about=_about(data))
     if data is None:
-        question: Any = partial(_at_random, model)
+        question: Any = partial(verify_at_random, model)
     else:
         exam = examination_at(data, examples.slices, split=examples.split, inputs=model.input_names)
         question = partial(verify, model, exam=exam)
@@ -133,15 +133,12 @@ def _material(model: keras.Model, choices: Choices, examples: Examples, data: st
             "int8 needs a calibration set, some hundreds of training examples; give --data or --calibration, "
             "a recipe or a .npz file"
         )
-    if data.endswith(".npz"):
-        inputs = training = inputs_from(arrays_at(Path(data)), Path(data), model.input_names)
-    else:
+    if not data.endswith(".npz"):
         recipe = _recipe_at(data)
-        train = load_data(recipe.data, recipe.seed).train
-        inputs = train.epoch(recipe.train.batch_size, seed=recipe.seed, epoch=0)
-        training = augment(inputs, recipe.train.augment, seed=recipe.seed, epoch=0)
+        return calibrated(model, load_data(recipe.data, recipe.seed), recipe, examples.count, examples.qat_epochs)
+    inputs = inputs_from(arrays_at(Path(data)), Path(data), model.input_names)
     ranges = calibration_of(model, inputs, examples.count)
-    return Material(model, ranges, distilling(model, training, examples.qat_epochs) if examples.qat_epochs else None)
+    return Material(model, ranges, distilling(model, inputs, examples.qat_epochs) if examples.qat_epochs else None)
 
 
 def _about(data: str | None) -> About:
@@ -157,7 +154,3 @@ def _recipe_at(name: str) -> Any:
     if recipe.data is None:
         raise RecipeError(f"{name}: the recipe names no data; give one that does, or a .npz file")
     return recipe
-
-
-def _at_random(model: keras.Model, ask: Any) -> Any:
-    return verify_inputs(model, ask, random_inputs(model), "random", classes=False)
