@@ -101,6 +101,27 @@ def test_bad_input_is_one_line(arguments, code, words, workflow, home, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+def test_the_edge_camera_recipe_ends_with_a_table(home, tmp_path, capsys, monkeypatch) -> None:
+    """The shipped recipe, on data that needs no network and in one short round."""
+    changes = (
+        "data={source: digits}",
+        "model={builtin: digits-cnn}",
+        "precision=float32",
+        *("train.epochs=3", "train.optimizer=adam", "train.learning_rate=0.002", "train.augment=[]"),
+        *("finetune.epochs=1", "prune.rounds=1", "prune.target.params=0.8"),
+        *("stop.max_drop=0.9", "stop.max_slice_drop=0.9", "export.agreement=0.5"),
+        f"export.path={tmp_path / 'edge.tflite'}",
+    )
+    given = [each for change in changes for each in ("--set", change)]
+    code, out, err = typed(capsys, monkeypatch, "run", "edge-camera", *given)
+    assert code == 0, err
+    table = out[out.index("from dense to exported") :]
+    for words in ("dense", "pruned", "pruned, int8", "x smaller", "x faster", "Exported: ", "edge.tflite"):
+        assert words in table
+    assert "The dense model taught" in out
+    assert (tmp_path / "edge.tflite").exists()
+
+
 def test_help_has_an_example() -> None:
     shown = CliRunner().invoke(app, ["export", "--help"], env={"COLUMNS": "120"})
     assert shown.exit_code == 0

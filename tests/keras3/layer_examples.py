@@ -154,7 +154,7 @@ EXAMPLES: dict[str, list[Example]] = {
         Example(_layer("Discretization", num_bins=4), prepare=_adapted([[0.1], [0.5], [-1.0], [2.0], [3.0]])),
     ],
     "Dot": [Example(_layer("Dot", axes=(2, 2), normalize=True), _PAIR, as_list=True)],
-    "Dropout": [Example(_layer("Dropout", 0.3, noise_shape=(None, 1), seed=3), _SEQUENCE[:0] + ((6,),))],
+    "Dropout": [Example(_layer("Dropout", 0.3, noise_shape=(None, 1), seed=3), ((6,),))],
     "ELU": [Example(_layer("ELU", alpha=0.7))],
     "EinsumDense": [
         Example(_layer("EinsumDense", "abc,cd->abd", output_shape=(None, 7), bias_axes="d"), _SEQUENCE),

@@ -15,18 +15,18 @@ NAMES = sorted(
     name for name, made in vars(keras3.applications).items() if inspect.isfunction(made) and name[0].isupper()
 )
 QUICK = {
-    "MobileNetV2": (32, 32, 3),
-    "ResNet50": (32, 32, 3),
-    "ConvNeXtTiny": (32, 32, 3),
-    "MobileNetV3Small": (32, 32, 3),
+    "MobileNetV2": (64, 64, 3),
+    "ResNet50": (64, 64, 3),
+    "ConvNeXtTiny": (64, 64, 3),
+    "MobileNetV3Small": (64, 64, 3),
 }
 
 
-def settled(name: str, **arguments):
+def settled(name: str, count: int = 2, **arguments):
     """A model of random weights whose normalizations have seen the examples, and these; outputs differ by input."""
     model = getattr(keras3.applications, name)(weights=None, **arguments)
     rng = np.random.default_rng(0)
-    x = rng.uniform(0, 255, (2, *(each or 224 for each in model.input_shape[1:]))).astype("float32")
+    x = rng.uniform(0, 255, (count, *(each or 224 for each in model.input_shape[1:]))).astype("float32")
     x[0] *= np.linspace(0, 1, x.shape[1])[:, None, None]
     if not any(type(each).__name__ in ("Normalization", "Rescaling") for each in model.layers):
         x = x / 127.5 - 1
@@ -46,17 +46,27 @@ def test_there_are_models():
     assert set(QUICK) <= set(NAMES)
 
 
+@pytest.fixture
+def exact(name: str):
+    """Numbers that rounding does not blur; a layer of tf_keras's ConvNeXt knows float32 alone."""
+    keras3.config.set_floatx("float32" if "ConvNeXt" in name else "float64")
+    yield
+    keras3.config.set_floatx("float32")
+
+
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_small_one(name):
-    model, x = settled(name, input_shape=QUICK[name], classes=5)
+    model, x = settled(name, 8, input_shape=QUICK[name], classes=5)
     there, again = check_round_trip(model, x, "keras3")
-    first, second = answers(model, x)[0]
+    first, second = answers(model, x)[0][:2]
     assert abs(first - second).max() > 1e-4, "the answers do not depend on the input"
     assert [each.name for each in there.layers if each.weights] == [each.name for each in model.layers if each.weights]
     assert again.count_params() == there.count_params() == model.count_params()
 
 
 @pytest.mark.full
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_one(name):
     model, x = settled(name)

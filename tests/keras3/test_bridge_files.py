@@ -113,7 +113,7 @@ def test_who_wrote_a_file(tmp_path):
 def test_code_in_a_file_runs_only_with_trust(ending, tmp_path):
     path = tmp_path / f"code{ending}"
     keras3.Sequential([keras3.Input((3,)), keras3.layers.Lambda(lambda x: x * 2)]).save(path)
-    with pytest.raises(ModelError, match="holds a Lambda layer or other code, .*trust=True"):
+    with pytest.raises(ModelError, match=r"holds a Lambda layer or other code, .*trust=True"):
         read(path)
     x = np.ones((1, 3), "float32")
     np.testing.assert_array_equal(answers(read(path, trust=True), x)[0], 2 * x)

@@ -137,5 +137,5 @@ def test_an_argument_of_one_alone_is_named(start):
 def test_a_recurrent_activation_that_is_another_function_is_refused(start):
     library, over, _ = WAYS[start]
     layer = library.layers.LSTM(2, recurrent_activation="hard_sigmoid", name="odd")
-    with pytest.raises(ModelError, match="layer 'odd' .*recurrent_activation='hard_sigmoid'"):
+    with pytest.raises(ModelError, match=r"layer 'odd' .*recurrent_activation='hard_sigmoid'"):
         over(library.Sequential([library.Input((4, 3)), layer]))

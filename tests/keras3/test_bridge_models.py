@@ -297,7 +297,7 @@ def test_a_layer_of_the_users_own_is_named(start):
             return 2 * super().call(inputs)
 
     model = library.Sequential([library.Input((3,)), Twice(3, name="mine")])
-    with pytest.raises(ModelError, match="layer 'mine' is a Twice, a class of your own, .*replace it"):
+    with pytest.raises(ModelError, match=r"layer 'mine' is a Twice, a class of your own, .*replace it"):
         over(model)
 
 

@@ -18,11 +18,11 @@ from tfprune.storage import replacing
 Question = Callable[[Ask], Check]
 """Holds a file's answers against the Keras model's."""
 
-Gate = Callable[[ExportReport], Sequence[str]]
-"""What a file does not keep of what was promised of it, a sentence each."""
+Gate = Callable[[ExportReport, Path], Sequence[str]]
+"""What a file does not keep of what was promised of it, a sentence each; it is at that path for now."""
 
 
-def keeps_all(report: ExportReport) -> Sequence[str]:
+def keeps_all(report: ExportReport, path: Path) -> Sequence[str]:
     """A gate that nothing fails."""
     return ()
 
@@ -81,7 +81,8 @@ def deliver(
         assert best.path is not None and best.attempt.check is not None
         report = _report(best, tried, path, found, choices)
         report = described(report, best.path, material.model)
-        reasons = [best.attempt.failure] if best.attempt.failure else [*_in_float(report, choices), *gate(report)]
+        reasons = [best.attempt.failure] if best.attempt.failure else _in_float(report, choices)
+        reasons += gate(report, best.path)
         if reasons:
             raise ToleranceError(_refusal(path, reasons, tried), report)
         best.path.rename(written)

@@ -123,7 +123,7 @@ def export(
         )
         question = partial(verify, plain, exam=exam)
     material = material_of(plain, choices, calibration, training, epochs)
-    return deliver(material, path, choices, question, lambda report: over_budget(report, size_mb, latency_ms))
+    return deliver(material, path, choices, question, lambda report, _: over_budget(report, size_mb, latency_ms))
 
 
 def plain_model(model: Any) -> keras.Model:

@@ -104,7 +104,8 @@ class _Misfit(Exception):
 
 def _unsaid(layer: Any) -> dict[str, Any]:
     """What a layer knows but its config does not tell, or not in a form that stands by itself."""
-    kind, found = type(layer).__name__, {}
+    kind = type(layer).__name__
+    found: dict[str, Any] = {}
     if kind == "BatchNormalization":
         found["synchronized"] = bool(getattr(layer, "synchronized", False))
         if isinstance(layer.axis, list | tuple) and len(layer.axis) == 1:

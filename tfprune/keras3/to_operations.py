@@ -276,7 +276,6 @@ OPERATIONS: dict[str, Entry] = {
     "gather": _gather,
     "identity": lambda ops, input: input if implied_mask(input) is None else ops.copy(input),
     "image.resize": _resize,
-    **{f"keras.activations.{name}": _one(name) for name in ("exp", "selu", "sigmoid", "softplus", "softsign", "tanh")},
     "linalg.band_part": _band,
     "linalg.matmul": _matmul,
     "linalg.matvec": lambda ops, a, b: ops.squeeze(ops.matmul(a, ops.expand_dims(b, -1)), -1),

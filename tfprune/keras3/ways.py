@@ -200,7 +200,7 @@ def keras3_layers() -> dict[str, Any]:
 
 def _tell_apart(outputs: Any) -> None:
     """Rename operations that bear the name of a layer: Keras 3 numbers them by themselves, and wants all to differ."""
-    found: dict[int, Any] = {}
+    found: dict[tuple[int, int], Any] = {}
     waiting = library().tree.flatten(outputs)
     while waiting:
         history = getattr(waiting.pop(), "_keras_history", None)

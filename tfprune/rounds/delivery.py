@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tfprune.backend import keras
 from tfprune.cost.latency import latencies
@@ -75,9 +76,13 @@ def deliver_best(recipe: Recipe, data: Data, models: Models, validation: Examina
     if section.quantize == "int8":
         material = calibrated(models.pruned, data, recipe, section.calibration, section.qat_epochs)
 
-    def gate(report: ExportReport) -> list[str]:
+    stages: list[Stage] = []
+
+    def gate(report: ExportReport, path: Path) -> list[str]:
         file, dense = report.check.file, validation.dense
         assert file is not None and dense is not None
+        if report.format == "litert":
+            stages.extend(_stages(report, path, models, test))
         kept = judge(file, validation.evaluate(dense), recipe.stop)
         return [*over_budget(report, section.size_mb, section.latency_ms), *kept.reasons]
 
@@ -85,10 +90,10 @@ def deliver_best(recipe: Recipe, data: Data, models: Models, validation: Examina
     try:
         report = deliver(material, section.path, choices, question, gate)
     except ToleranceError as error:
-        return Delivery(error.report, str(error))
+        return Delivery(error.report, str(error), tuple(stages))
     except (ModelError, StorageError) as error:  # what has been trained stays, and can be exported by itself
         return Delivery(None, f"{section.path} was not written: {error}")
-    return Delivery(report, stages=_stages(report, models, test) if report.format == "litert" else ())
+    return Delivery(report, stages=tuple(stages))
 
 
 def choices_of(section: ExportSection, data: Data, recipe: Recipe) -> Choices:
@@ -125,16 +130,16 @@ def calibrated(model: keras.Model, data: Data, recipe: Recipe, examples: int, qa
     return Material(model, ranges, distilling(model, augmented, qat_epochs))
 
 
-def _stages(report: ExportReport, models: Models, test: Examination) -> tuple[Stage, ...]:
-    """Dense, pruned and exported, side by side."""
-    files = [convert(models.dense), convert(models.pruned), report.path.read_bytes()]
-    ask = opened("litert", report.path, models.pruned)
+def _stages(report: ExportReport, path: Path, models: Models, test: Examination) -> list[Stage]:
+    """Dense, pruned and exported, side by side; the file is at `path`."""
+    files = [convert(models.dense), convert(models.pruned), path.read_bytes()]
+    ask = opened("litert", path, models.pruned)
     sittings = [test.dense or test.sit(models.dense), test.sit(models.pruned), test.sit(models.pruned, ask=ask)]
     evaluations: list[Evaluation] = [test.evaluate(each) for each in sittings]
     times = latencies([Session(content) for content in files], seconds=6.0)
     exported = "pruned" if report.quantize == "none" else f"pruned, {report.quantize}"
     names = ("dense", "pruned", exported)[: 2 if report.quantize == "none" else 3]
-    return tuple(
+    return [
         Stage(name, len(content), time, evaluation)
         for name, content, time, evaluation in zip(names, files, times, evaluations, strict=False)
-    )
+    ]

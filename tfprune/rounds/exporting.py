@@ -122,7 +122,7 @@ def export_to(
         exam = examination_at(data, examples.slices, split=examples.split, inputs=model.input_names)
         question = partial(verify, model, exam=exam)
     material = _material(model, choices, examples, examples.calibration or data)
-    return deliver(material, path, choices, question, lambda report: over_budget(report, *budget))
+    return deliver(material, path, choices, question, lambda report, _: over_budget(report, *budget))
 
 
 def _material(model: keras.Model, choices: Choices, examples: Examples, data: str | None) -> Material:
