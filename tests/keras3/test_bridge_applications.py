@@ -69,7 +69,7 @@ def test_a_small_one(name):
 @pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_one(name):
-    model, x = settled(name)
+    model, x = settled(name, input_shape=(160, 160, 3))
     check_round_trip(model, x, "keras3")
     del model
     keras.backend.clear_session()

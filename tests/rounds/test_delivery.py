@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def test_a_promise_that_the_file_does_not_keep(home: Path, tmp_path: Path, chang
     assert words in delivery.failure and "was not written" in delivery.failure
     assert f"Not exported: {delivery.failure}" in result.outcome
     assert delivery.report is not None and delivery.report.bytes > 0
-    assert [each.name for each in delivery.stages] == ["dense", "pruned"], "what came out is shown all the same"
+    assert [each.name for each in delivery.stages] == ["dense", "pruned", "pruned, exported"]
     assert (result.directory / "model.keras").exists(), "the model itself is kept"
 
 
@@ -140,6 +141,7 @@ def test_other_formats_replace_what_is_there(home: Path, tmp_path: Path, ending:
 @pytest.mark.parametrize(
     ("export", "error", "words"),
     [
+        ({"path": "tiny.tflite", "quantize": "none", "integer_io": True}, ExportError, "--integer-io goes with"),
         ({"path": "tiny.pt"}, ExportError, "cannot tell a format"),
         ({"path": "tiny.keras", "quantize": "int8"}, ExportError, "goes with litert and onnx"),
         ({"path": "tiny.keras", "latency_ms": 1}, ExportError, "measured in LiteRT and onnxruntime"),
@@ -161,3 +163,63 @@ def test_an_operation_that_litert_lacks_is_told_before_training() -> None:
     recipe = parse(tiny_workflow.recipe(export={"path": "tiny.tflite"}))
     with pytest.raises(ModelError, match="MatrixDeterminant"):
         check_export(recipe, model, data_of(recipe, None))
+
+
+def test_objects_from_python(home: Path, tmp_path: Path) -> None:
+    """What inputs are divided by is the recipe's also where data are handed in, and such a workflow exports by name."""
+    from tfprune.litert.metadata import read_metadata
+    from tfprune.rounds.exporting import Examples, export_to, source_at
+
+    x, y = tiny_workflow.examples()
+    changes: dict[str, Any] = {
+        "data": {"source": "digits", "divide_by": 4.0},
+        "track__models": False,
+        "prune__rounds": 1,
+    }
+    export = {"path": str(tmp_path / "tiny.tflite"), "labels": True}
+    recipe = tiny_workflow.recipe(name="objects", **changes, export=export)
+    result = tfprune.run(recipe, model=tiny_workflow.build((8,), 3), data=(4 * x, y))
+    assert result.delivery is not None and not result.delivery.failure
+    assert read_metadata((tmp_path / "tiny.tflite").read_bytes()).std == (4.0,)
+    from tfprune.deploy.choices import Choices
+
+    report = export_to(source_at(result.workflow), tmp_path / "again.tflite", Choices(), Examples())
+    assert report.check.source == "random"
+
+
+def test_training_that_fails_does_not_take_the_workflow_with_it(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfprune.errors import TrainingError
+
+    def nothing(*given: Any) -> keras.Model:
+        raise TrainingError("the loss became nan")
+
+    monkeypatch.setattr("tfprune.deploy.formats.quantized", nothing)
+    export = {"path": str(tmp_path / "tiny.tflite"), "quantize": "int8", "agreement": 1.0, "difference": 0.0}
+    monkeypatch.setattr("tfprune.deploy.deliver.outside", lambda check, tolerance: "as it were")
+    result = run(home, "failed-training", export=export)
+    assert result.delivery is not None and "as it were" in result.delivery.failure
+    assert [each.way for each in result.delivery.report.attempts][-1] == "training"  # type: ignore[union-attr]
+    assert not result.target_met and (result.directory / "model.keras").exists()
+
+
+def test_interrupted_while_it_exports_and_taken_up_again(home: Path, tmp_path: Path) -> None:
+    from tfprune.errors import Interrupted
+    from tfprune.report.watch import Watch
+    from tfprune.rounds.start import execute
+
+    class StopAtExport(Watch):
+        def note(self, text: str) -> None:
+            if text.startswith("exporting"):
+                signal.raise_signal(signal.SIGINT)
+
+    path = tmp_path / "tiny.tflite"
+    recipe = parse(
+        tiny_workflow.recipe(name="stopped", track__models=False, prune=STRUCTURED, export={"path": str(path)})
+    )
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        execute(recipe, watch=StopAtExport())
+    assert not path.exists()
+    again = execute(recipe)
+    assert again.workflow == "stopped-1" and path.exists() and len(again.rounds) == 2

@@ -82,12 +82,14 @@ def export(
         select_ops=select_ops,
         agreement=agreement,
         difference=difference,
+        size_mb=size_mb,
+        latency_ms=latency_ms,
         force=force,
     )
     choices.format_of(path)
     examples = Examples(data, split, slices or (), calibration, calibration_examples, qat_epochs)
     with nullcontext() if as_json else err.status("exporting, and checking the file"):
-        report = export_to(source_at(model, uri), path, choices, examples, labels=labels, budget=(size_mb, latency_ms))
+        report = export_to(source_at(model, uri), path, choices, examples, labels=labels)
     if as_json:
         print_json(report)
     else:

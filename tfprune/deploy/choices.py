@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -21,6 +21,10 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
 """How files of a format end; the first is what is told."""
 
 QUANTIZES: tuple[Format, ...] = ("litert", "onnx")
+"""Formats that hold fewer bits, and are timed."""
+
+_FILES = {ending for ends in ENDINGS.values() for ending in ends if ending}
+_OF_SAVED_MODELS = {"assets", "assets.extra", "fingerprint.pb", "keras_metadata.pb", "saved_model.pb", "variables"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Choices:
         about: to be written into the file; None leaves it out.
         agreement: least share of the examples with the same answer; None takes that of `TOLERANCES`.
         difference: greatest difference as a share of the range, likewise.
+        size_mb: budget of the file, in MB of 1,000,000 bytes.
+        latency_ms: budget of one example on this machine, one thread.
         force: replace what is there.
     """
 
@@ -62,15 +68,18 @@ class Choices:
     about: About | None = None
     agreement: float | None = None
     difference: float | None = None
+    size_mb: float | None = None
+    latency_ms: float | None = None
     force: bool = False
 
     @property
     def tolerance(self) -> Tolerance:
         """What is allowed."""
         usual = TOLERANCES[self.quantize]
-        return Tolerance(
-            usual.agreement if self.agreement is None else self.agreement,
-            usual.difference if self.difference is None else self.difference,
+        return replace(
+            usual,
+            agreement=usual.agreement if self.agreement is None else self.agreement,
+            difference=usual.difference if self.difference is None else self.difference,
         )
 
     def format_of(self, path: Path) -> Format:
@@ -82,8 +91,10 @@ class Choices:
         _check_word("quantize", self.quantize, get_args(Quantize))
         if self.to is not None:
             _check_word("to", self.to, get_args(Format))
-        found = self.to or next((name for name, ends in ENDINGS.items() if path.suffix in ends), None)
-        if found is None or path.suffix not in ENDINGS[found]:
+        ending = path.suffix.lower()
+        found = self.to or next((name for name, ends in ENDINGS.items() if ending in ends), None)
+        fits = ending not in _FILES if found == "savedmodel" else found is not None and ending in ENDINGS[found]
+        if found is None or not fits:
             raise ExportError(f"{path}: cannot tell a format by {path.suffix!r}; {_expected(found)}")
         if self.quantize != "none" and found not in QUANTIZES:
             raise ExportError(
@@ -91,12 +102,14 @@ class Choices:
             )
         for name in ("integer_io", "sparse", "select_ops", "about"):
             if getattr(self, name) and found != "litert":
-                flag = "metadata" if name == "about" else name.replace("_", "-")
+                flag = "labels" if name == "about" else name.replace("_", "-")
                 raise ExportError(f"--{flag} goes with litert, but the format is {found}; leave it out")
         if self.integer_io and self.quantize != "int8":
             raise ExportError(f"--integer-io goes with quantize int8, but got {self.quantize}; add --quantize int8")
         if self.integer_io and self.select_ops:
             raise ExportError("--select-ops brings operations in float, but --integer-io allows none; leave one out")
+        if self.latency_ms is not None and found not in QUANTIZES:
+            raise ExportError(f"latency is measured in LiteRT and onnxruntime, but the format is {found}")
         for name in ("agreement", "difference"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
@@ -104,18 +117,18 @@ class Choices:
         return found
 
 
-def check_place(path: Path, force: bool) -> None:
+def check_place(path: Path, found: Format, force: bool) -> None:
     """Refuse a place where something is, before any work.
 
     Raises:
-        StorageError: a file or a folder is there; with `force` only a folder of other things is in the way.
+        StorageError: a file or a folder is there; with `force` only what the new file could not replace alone.
     """
     if path.exists() and not force:
         raise StorageError(f"{path} exists; give --force (force=True) to replace it, or another path")
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+    if path.is_dir() and (found != "savedmodel" or not {each.name for each in path.iterdir()} <= _OF_SAVED_MODELS):
         raise StorageError(f"{path}: a folder of other things is in the way; give another path or remove it")
-    if path.is_dir() and path.suffix:
-        raise StorageError(f"{path}: a folder is in the way; give another path or remove it")
+    if path.is_file() and found == "savedmodel":
+        raise StorageError(f"{path}: a file is in the way of a SavedModel folder; give another path or remove it")
 
 
 def _check_word(name: str, given: str, known: Sequence[str]) -> None:

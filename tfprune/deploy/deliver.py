@@ -11,7 +11,7 @@ from tfprune.deploy.choices import Choices, check_place
 from tfprune.deploy.describe import described
 from tfprune.deploy.formats import Material, Way, opened, ways_to
 from tfprune.deploy.verify import Ask, outside
-from tfprune.errors import DependencyError, ModelError, TfpruneError, ToleranceError
+from tfprune.errors import Interrupted, TfpruneError, ToleranceError
 from tfprune.results import Attempt, Check, ExportReport, Format
 from tfprune.storage import replacing
 
@@ -41,7 +41,12 @@ class _Tried:
 
 
 def deliver(
-    material: Material, path: Path, choices: Choices, question: Question, gate: Gate = keeps_all
+    material: Material,
+    path: Path,
+    choices: Choices,
+    question: Question,
+    gate: Gate = keeps_all,
+    stop_asked: Callable[[], bool] = lambda: False,
 ) -> ExportReport:
     """Write a file that is known to work.
 
@@ -53,7 +58,8 @@ def deliver(
         path: of the file, or of the folder of a SavedModel.
         choices: what is asked for.
         question: asked of each file.
-        gate: asked about the file that was taken.
+        gate: asked about the file that was taken, besides the budgets.
+        stop_asked: looked at before each way.
 
     Returns:
         What was written, and how it answers.
@@ -66,23 +72,25 @@ def deliver(
         DependencyError: a package is missing.
     """
     found = choices.format_of(path)
-    check_place(path, choices.force)
+    check_place(path, found, choices.force)
     with replacing(path) as written:
         tried: list[_Tried] = []
         for number, way in enumerate(ways_to(found, material, choices)):
+            if stop_asked():
+                raise Interrupted("stopped by the user before the export was done; nothing is written")
             if way.is_last and any(not each.attempt.failure for each in tried):
                 break
             room = written.parent / f"way-{number}"
             room.mkdir()
-            tried.append(_try(way, room / path.name, found, material, choices, question))
+            tried.append(_try(way, room / path.name, path, found, material, choices, question))
         best = _best(tried, choices)
         if best.error is not None:
             raise best.error
         assert best.path is not None and best.attempt.check is not None
         report = _report(best, tried, path, found, choices)
-        report = described(report, best.path, material.model)
-        reasons = [best.attempt.failure] if best.attempt.failure else _in_float(report, choices)
-        reasons += gate(report, best.path)
+        report = described(report, best.path, material.model, choices)
+        reasons = [best.attempt.failure] if best.attempt.failure else []
+        reasons += [*_in_float(report, choices), *_over_budget(report, choices), *gate(report, best.path)]
         if reasons:
             raise ToleranceError(_refusal(path, reasons, tried), report)
         best.path.rename(written)
@@ -103,12 +111,17 @@ def _files(path: Path) -> list[Path]:
     return [each for each in sorted(path.rglob("*")) if each.is_file()] if path.is_dir() else [path]
 
 
-def _try(way: Way, path: Path, found: Format, material: Material, choices: Choices, question: Question) -> _Tried:
+def _try(
+    way: Way, path: Path, final: Path, found: Format, material: Material, choices: Choices, question: Question
+) -> _Tried:
     try:
         way.write(path)
         check = question(opened(found, path, material.model))
-    except (ModelError, DependencyError) as error:
-        return _Tried(Attempt(way.name, None, str(error)), error=error)
+    except Interrupted:
+        raise
+    except TfpruneError as error:
+        told = type(error)(str(error).replace(str(path), str(final)))
+        return _Tried(Attempt(way.name, None, str(told)), error=told)
     return _Tried(Attempt(way.name, check, outside(check, choices.tolerance)), path)
 
 
@@ -124,7 +137,8 @@ def _best(tried: Sequence[_Tried], choices: Choices) -> _Tried:
 def _closeness(tried: _Tried) -> tuple[float, float]:
     check = tried.attempt.check
     assert check is not None
-    return (1.0 if check.agreement is None else check.agreement, -check.relative_difference)
+    agreement = 1.0 if check.agreement is None else check.agreement
+    return (agreement - check.others_difference, -check.relative_difference)
 
 
 def _report(best: _Tried, tried: Sequence[_Tried], path: Path, found: Format, choices: Choices) -> ExportReport:
@@ -173,12 +187,15 @@ def _refusal(path: Path, reasons: Sequence[str], tried: Sequence[_Tried]) -> str
     return f"{path} was not written: {'; '.join(reasons)}{ways}"
 
 
-def over_budget(report: ExportReport, megabytes: float | None, milliseconds: float | None) -> list[str]:
+def _over_budget(report: ExportReport, choices: Choices) -> list[str]:
     """Where a file is over its budgets, in sentences."""
-    reasons: list[str] = []
-    if megabytes is not None and report.megabytes > megabytes:
-        reasons.append(f"it has {report.megabytes:.3f} MB, at most {megabytes:g} are asked for")
-    if milliseconds is not None and report.latency is not None and report.latency.median_ms > milliseconds:
-        took = f"it takes {report.latency.median_ms:.3g} ms (median of {report.latency.runs})"
-        reasons.append(f"{took}, at most {milliseconds:g} are asked for")
+    reasons, took = [], report.latency
+    if choices.size_mb is not None and report.megabytes > choices.size_mb:
+        reasons.append(f"it has {report.megabytes:.3f} MB, at most {choices.size_mb:g} are asked for")
+    if choices.latency_ms is not None and took is None:
+        reasons.append("it has an input axis of unknown length, so no latency that could be held to a budget")
+    elif choices.latency_ms is not None and took is not None and took.median_ms > choices.latency_ms:
+        noise = f", but do not trust it: {took.noise}" if took.noisy else ""
+        found = f"it takes {took.median_ms:.3g} ms (median of {took.runs}{noise})"
+        reasons.append(f"{found}, at most {choices.latency_ms:g} are asked for")
     return reasons

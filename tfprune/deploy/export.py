@@ -10,16 +10,16 @@ from typing import Any
 from tfprune.backend import keras
 from tfprune.deploy.calibration import calibration_of
 from tfprune.deploy.choices import About, Choices, check_place
-from tfprune.deploy.deliver import deliver, over_budget
+from tfprune.deploy.deliver import Question, deliver
 from tfprune.deploy.formats import Material
 from tfprune.deploy.qat import distilling
-from tfprune.deploy.verify import verify, verify_at_random
+from tfprune.deploy.verify import Verification, verify_at_random
 from tfprune.errors import ExportError, ModelError
 from tfprune.keras3 import arrived
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.wrap import strip
 from tfprune.results import ExportReport, Format, Quantize
-from tfprune.slices.answers import Question
+from tfprune.slices.answers import Question as Asked
 from tfprune.slices.evaluate import as_batches, examine
 from tfprune.slices.tasks import check_task
 
@@ -109,21 +109,30 @@ def export(
         >>> report.check.agreement, report.check.file.accuracy
         (1.0, 1.0)
     """
-    about = About(tuple(labels), *(normalization or (0.0, 1.0))) if labels or normalization is not None else None
-    choices = Choices(to, quantize, integer_io, sparse, select_ops, about, agreement, difference, force)
+    choices = Choices(
+        to=to,
+        quantize=quantize,
+        integer_io=integer_io,
+        sparse=sparse,
+        select_ops=select_ops,
+        about=_about(labels, normalization),
+        agreement=agreement,
+        difference=difference,
+        size_mb=size_mb,
+        latency_ms=latency_ms,
+        force=force,
+    )
     path = Path(path)
-    choices.format_of(path)
-    check_place(path, force)
+    found = choices.format_of(path)
+    check_place(path, found, force)
     plain = plain_model(model)
-    if data is None:
-        question = partial(verify_at_random, plain)
-    else:
-        exam = examine(
-            as_batches(data), slices, metadata=metadata, question=Question(check_task(task), output), classes=classes
-        )
-        question = partial(verify, plain, exam=exam)
-    material = material_of(plain, choices, calibration, training, epochs)
-    return deliver(material, path, choices, question, lambda report, _: over_budget(report, size_mb, latency_ms))
+    material = material_of(plain, found, choices, calibration, training, epochs)
+    question: Question = partial(verify_at_random, plain)
+    if data is not None:
+        asked = Asked(check_task(task), output)
+        exam = examine(as_batches(data), slices, metadata=metadata, question=asked, classes=classes)
+        question = Verification(plain, exam)
+    return deliver(material, path, choices, question)
 
 
 def plain_model(model: Any) -> keras.Model:
@@ -139,17 +148,20 @@ def plain_model(model: Any) -> keras.Model:
 
 
 def material_of(
-    model: keras.Model, choices: Choices, calibration: Any, training: Any = None, epochs: int = 2
+    model: keras.Model, found: Format, choices: Choices, calibration: Any, training: Any = None, epochs: int = 2
 ) -> Material:
     """What a file is made of; see `export`.
 
     Raises:
-        ExportError: int8 without calibration, or training without int8.
+        ExportError: int8 without calibration, examples or training that nothing would come of.
         DataError: calibration examples that do not fit.
     """
+    if training is not None and (choices.quantize, found) != ("int8", "litert"):
+        given = f"{choices.quantize} in {found}"
+        raise ExportError(f"training with fake quantization leads to int8 in litert, but asked for is {given}")
     if choices.quantize != "int8":
-        if training is not None:
-            raise ExportError(f"training with fake quantization leads to int8, but quantize is {choices.quantize}")
+        if calibration is not None:
+            raise ExportError(f"a calibration set goes with quantize int8, but got {choices.quantize}; leave it out")
         return Material(model)
     if calibration is None and training is None:
         raise ExportError(
@@ -157,3 +169,13 @@ def material_of(
         )
     examples = calibration_of(model, training if calibration is None else calibration)
     return Material(model, examples, None if training is None else distilling(model, training, epochs))
+
+
+def _about(labels: Sequence[str], normalization: Any) -> About | None:
+    if not labels and normalization is None:
+        return None
+    try:
+        mean, std = map(float, (0.0, 1.0) if normalization is None else normalization)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"normalization: got {normalization!r}, expected (mean, std), two numbers") from error
+    return About(tuple(labels), mean, std)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,17 +11,17 @@ from pathlib import Path
 from tfprune import keras3
 from tfprune.backend import keras
 from tfprune.deploy.calibration import Named
-from tfprune.deploy.choices import Choices
+from tfprune.deploy.choices import ENDINGS, Choices
 from tfprune.deploy.names import inputs_by_name, outputs_of, packed
-from tfprune.deploy.onnx import OnnxSession, check_installed, write_onnx
+from tfprune.deploy.onnx import OnnxSession, write_onnx
 from tfprune.deploy.qat import Fit, quantized
 from tfprune.deploy.savedmodel import SavedModelRuntime, write_saved_model
-from tfprune.deploy.verify import Ask
+from tfprune.deploy.verify import Ask, random_inputs
 from tfprune.litert import quantizer
 from tfprune.litert.convert import Conversion, convert
+from tfprune.litert.flex import session_of
 from tfprune.litert.metadata import with_metadata
 from tfprune.litert.pooling import with_mean_pooling
-from tfprune.litert.session import Session
 from tfprune.models.files import load, save
 from tfprune.results import Format
 from tfprune.slices.asking import asker
@@ -77,7 +78,7 @@ def opened(found: Format, path: Path, model: keras.Model) -> Ask:
         ModelError: the runtime does not take it.
     """
     if found == "litert":
-        session = Session(path.read_bytes())
+        session = session_of(path.read_bytes())
         return lambda x: outputs_of(model, session.ask(inputs_by_name(model, x)))
     if found == "onnx":
         return OnnxSession(path).asker(model)
@@ -90,16 +91,19 @@ def opened(found: Format, path: Path, model: keras.Model) -> Ask:
 
 
 def check_possible(found: Format, model: keras.Model, choices: Choices) -> None:
-    """Refuse early what would fail late: a package that is missing, an operation that LiteRT lacks.
+    """Refuse early what would fail late, by a file of the untrained model: a package that is missing, an
+    operation that the format lacks, labels that do not fit.
 
     Raises:
         DependencyError: with the pip command.
         ModelError: names the operation.
     """
-    if found == "onnx":
-        check_installed()
-    elif found == "litert":
-        convert(model, Conversion(select_ops=choices.select_ops))
+    examples = random_inputs(model, 4) if choices.quantize == "int8" else ()
+    way = next(ways_to(found, Material(model, examples), choices))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"model{ENDINGS[found][0]}")
+        way.write(path)
+        opened(found, path, model)
 
 
 def _ways_to_litert(material: Material, choices: Choices) -> Iterator[Way]:

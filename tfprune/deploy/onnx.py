@@ -43,23 +43,16 @@ def write_onnx(model: keras.Model, path: Path, quantize: Quantize, calibration: 
         DependencyError: tf2onnx or onnxruntime is missing.
         ModelError: an operation that ONNX or its quantizer does not know.
     """
-    check_installed()
+    for name in ("onnx", "tf2onnx", "onnxruntime"):  # before the work
+        _imported(name)
+    if not getattr(model, "_is_graph_network", False):
+        raise ModelError(f"model {model.name!r} has no graph of layers; it must be a built Functional or Sequential")
     with _quietly(f"model {model.name!r} cannot be converted to ONNX"), tempfile.TemporaryDirectory() as folder:
         plain = path if quantize == "none" else Path(folder) / "float32.onnx"
         _write_float(model, plain)
         if quantize != "none":
             prepared = Path(folder) / "prepared.onnx"
             _QUANTIZERS[quantize](plain, prepared, path, calibration)
-
-
-def check_installed() -> None:
-    """Refuse early where a package is missing.
-
-    Raises:
-        DependencyError: with the pip command.
-    """
-    for name in ("onnx", "tf2onnx", "onnxruntime"):
-        _imported(name)
 
 
 class OnnxSession:
@@ -94,7 +87,10 @@ class OnnxSession:
     def seconds(self) -> float:
         """Run once and return the seconds it took, copies in and out included."""
         start = time.perf_counter()
-        self._session.run(self._names, self._inputs)
+        try:
+            self._session.run(self._names, self._inputs)
+        except Exception as error:  # onnxruntime has classes of errors of its own
+            raise ModelError(f"onnxruntime cannot run the file: {one_line(error)}") from error
         return time.perf_counter() - start
 
     def asker(self, model: keras.Model) -> Callable[[Any], Any]:
@@ -116,7 +112,6 @@ def _write_float(model: keras.Model, path: Path) -> None:
         for name, tensor in zip(model.input_names, model.inputs, strict=True)
     ]
     function = tf.function(answers_by_name(model), autograph=False)
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET, output_path=str(path))
 
 

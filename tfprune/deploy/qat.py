@@ -21,7 +21,7 @@ from tfprune.deploy.annotate import Annotating
 from tfprune.deploy.lesson import Lesson
 from tfprune.deploy.names import inputs_and_labels
 from tfprune.deploy.ranges import calibrate, hold_zeros, kernels
-from tfprune.errors import ModelError, TrainingError, warn
+from tfprune.errors import DataError, ModelError, TrainingError, warn
 from tfprune.importing import one_line
 from tfprune.litert.pooling import with_mean_pooling
 from tfprune.models.clone import check_unshared, with_precision
@@ -169,13 +169,14 @@ def distilling(
     def fit(model: keras.Model) -> None:
         lesson = Lesson(teacher, model, keras.optimizers.Adam(learning_rate), weight, temperature)
         for epoch in range(epochs):
-            for x, y in _labelled(teacher, batches, epoch):
-                loss = float(lesson(x, y))
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"the loss of quantization-aware training became {loss} in epoch {epoch + 1}; lower the "
-                        "learning rate, or check the data"
-                    )
+            losses = [float(lesson(x, y)) for x, y in _labelled(teacher, batches, epoch)]
+            if not losses:  # a generator can be read once
+                raise DataError(f"there is no batch to train on in epoch {epoch + 1}; give arrays or a tf.data.Dataset")
+            if not math.isfinite(losses[-1]):
+                raise TrainingError(
+                    f"the loss of quantization-aware training became {losses[-1]} in epoch {epoch + 1}; check the data "
+                    "for NaN, or export without that training"
+                )
 
     return fit
 
@@ -190,6 +191,6 @@ def _labelled(model: keras.Model, given: Any, epoch: int) -> Iterator[tuple[Any,
         for start in range(0, len(order), _BATCH):
             rows = order[start : start + _BATCH]
             taken = tf.nest.map_structure(lambda array, rows=rows: np.asarray(array)[rows], x)
-            yield taken, None if y is None else np.asarray(y)[rows]
+            yield taken, None if y is None or isinstance(y, dict | list | tuple) else np.asarray(y)[rows]
     else:
         yield from (inputs_and_labels(model, each) for each in given)

@@ -1,4 +1,4 @@
-"""A Keras model as a LiteRT flatbuffer in memory; the only module that touches `tf.lite`."""
+"""A Keras model as a LiteRT flatbuffer in memory, by TensorFlow's converter."""
 
 from __future__ import annotations
 

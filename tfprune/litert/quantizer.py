@@ -30,7 +30,8 @@ def quantize(content: bytes, calibration: Iterable[Named], *, integer_io: bool =
     try:
         with warnings.catch_warnings(), quiet_stderr():
             warnings.simplefilter("ignore")
-            from ai_edge_quantizer import quantizer, recipe
+            from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
+            from ai_edge_quantizer.utils import qsv_utils
     except ImportError as error:
         raise DependencyError(
             "ai-edge-quantizer is not installed; pip install 'tfprune[quantizer]', or let the converter quantize"
@@ -42,8 +43,11 @@ def quantize(content: bytes, calibration: Iterable[Named], *, integer_io: bool =
             if not integer_io:
                 left = {**rules[0], "algorithm_key": "no_quantize", "op_config": {}}
                 rules = [*rules, {**left, "operation": "INPUT"}, {**left, "operation": "OUTPUT"}]
-            tool = quantizer.Quantizer(content, rules)
-            ranges = tool.calibrate({SIGNATURE: list(calibration)})
-            return bytes(tool.quantize(ranges).quantized_model)
+            manager = recipe_manager.RecipeManager()
+            manager.load_quantization_recipe(rules)
+            # Its own `calibrate` takes a moving average over the examples, and cuts off what is beyond.
+            ranges = calibrator.Calibrator(content, qsv_update_func=qsv_utils.min_max_update)
+            ranges.calibrate({SIGNATURE: list(calibration)}, manager)
+            return bytes(quantizer.Quantizer(content, rules).quantize(ranges.get_model_qsvs()).quantized_model)
     except Exception as error:  # it raises what it likes for operations that it does not know
         raise ModelError(f"ai-edge-quantizer cannot quantize this model: {one_line(error)}") from error

@@ -29,6 +29,7 @@ class Session:
         threads: of the interpreter.
         delegate: ``xnnpack`` computes what it can, LiteRT's own kernels the rest; with ``none`` these do everything.
         batch: examples a run. The file is resized to it.
+        interpreter: that the file is in already, in place of one of ai-edge-litert's; see `flex`.
 
     Raises:
         ModelError: threads or batch below 1, no such delegate, an axis of unknown length, or LiteRT does not run the
@@ -45,12 +46,19 @@ class Session:
         [[1.0, 0.0, 3.0], [0.0, 2.0, 0.0]]
     """
 
-    def __init__(self, content: bytes, threads: int = 1, delegate: Delegate = "xnnpack", batch: int = 1) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        threads: int = 1,
+        delegate: Delegate = "xnnpack",
+        batch: int = 1,
+        interpreter: Interpreter | None = None,
+    ) -> None:
         check_options(threads, batch, delegate)
         self.threads, self.delegate, self.batch = threads, delegate, batch
         try:
             with quiet_stderr():
-                self._interpreter = opened(content, threads, delegate, batch)
+                self._interpreter = interpreter or opened(content, threads, delegate, batch)
                 self._inputs, self._outputs = _by_name(self._interpreter)
                 self._check_sizes()
                 for each, value in zip(self._inputs.values(), example([*self._inputs.values()]), strict=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from tfprune.recipe.base import NUMBER, Count, NumberFrom0, Positive, Section
 
@@ -16,7 +16,7 @@ class ExportSection(Section):
     """The file that the best round is exported to, if any passed; one that is there is replaced.
 
     It is checked on the validation part: opened in its own runtime, compared with the Keras model, and held against the
-    gates of `stop` and the budgets here. Where it does not keep them, there is no file, and the target is not met.
+    gates of `stop` and the budgets here. Where it does not keep them, none is written, and the target is not met.
 
     Attributes:
         path: ends in ``.tflite``, ``.onnx``, ``.keras``, ``.h5``, or in nothing for the folder of a SavedModel.
@@ -54,9 +54,3 @@ class ExportSection(Section):
     difference: AnyShare | None = None
     size_mb: Positive | None = None
     latency_ms: Positive | None = None
-
-    @model_validator(mode="after")
-    def _can_be_timed(self) -> Self:
-        if self.latency_ms is not None and self.to in ("savedmodel", "keras", "keras3"):
-            raise ValueError(f"latency_ms is measured in LiteRT and onnxruntime, but to is {self.to}; leave one out")
-        return self

@@ -10,7 +10,7 @@ from rich.table import Table
 from tfprune.report.words import change_words, score_words
 from tfprune.results import Delivery, ExportReport, Latency, Stage
 
-HEADINGS = ("", "size", "against dense", "latency", "against dense", "accuracy", "change", "worst slice")
+HEADINGS = ("", "size", "smaller", "latency", "faster", "accuracy", "change", "worst slice")
 
 
 def export_table(report: ExportReport) -> Table:
@@ -51,6 +51,7 @@ def export_rows(report: ExportReport) -> list[tuple[str, str]]:
         rows.append(("arena", f"{report.arena_bytes:,} bytes"))
     if report.operations:
         rows.append(("operations", ", ".join(f"{count} {name}" for name, count in sorted(report.operations.items()))))
+    if report.format == "litert":
         rows.append(("fell back", ", ".join(report.fell_back) or "none"))
     rows += [("tried", f"{each.way}: {each.failure}") for each in report.attempts if each.failure]
     return rows + [("note", each) for each in report.notes]
@@ -68,9 +69,11 @@ def stages_table(stages: Sequence[Stage]) -> Table:
     """Dense, pruned and exported side by side."""
     noisy = any(each.latency.noisy for each in stages)
     caption = "LiteRT, one thread; test split" + ("; the machine was noisy, do not trust the latencies" * noisy)
-    table = Table(title="from dense to exported", caption=caption, caption_justify="left")
+    # Without padding, or it is wider than a terminal.
+    table = Table(title="from dense to exported", caption=caption, caption_justify="left", padding=0)
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading in ("", "worst slice") else "right")
+        is_text = heading in ("", "worst slice")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not heading)
     for row in stage_rows(stages):
         table.add_row(*map(escape, row))
     return table
@@ -97,9 +100,9 @@ def _stage_row(stage: Stage, dense: Stage) -> tuple[str, ...]:
     return (
         stage.name,
         f"{stage.bytes / 1000:,.0f} kB",
-        "" if is_dense else f"{dense.bytes / stage.bytes:.1f}x smaller",
+        "" if is_dense else f"{dense.bytes / stage.bytes:.1f}x",
         f"{stage.latency.median_ms:.3g} ms",
-        "" if is_dense else f"{dense.latency.median_ms / stage.latency.median_ms:.1f}x faster",
+        "" if is_dense else f"{dense.latency.median_ms / stage.latency.median_ms:.1f}x",
         score_words(whole.score, whole.measure),
         "" if is_dense or whole.drop is None else change_words(whole.drop, whole.measure),
         worst_words,

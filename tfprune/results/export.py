@@ -22,15 +22,17 @@ class Check:
         source: where they are from: the name of a split, ``given``, or ``random`` where there was no data.
         max_difference: between any two numbers that they answered.
         relative_difference: the same as a share of the range of the Keras model's answers, of each output its own.
+        others_difference: the same of the outputs that `agreement` does not speak of; 0 where there are none.
         agreement: share of the examples with the same class first, in [0, 1]; None where nothing is a class.
         model: the Keras model, whole and by slice; None without labels.
-        file: the same of the file, drops against the Keras model.
+        file: the same of the file. Drops are against the Keras model; in a workflow, against its dense one.
     """
 
     examples: int
     source: str
     max_difference: float
     relative_difference: float
+    others_difference: float = 0.0
     agreement: float | None = None
     model: Evaluation | None = None
     file: Evaluation | None = None
@@ -42,11 +44,13 @@ class Tolerance:
 
     Attributes:
         agreement: least share of examples with the same class first, in [0, 1].
-        difference: greatest `relative_difference`, where nothing is a class or inputs are random.
+        difference: greatest `relative_difference` of outputs that are no classes, or all where inputs are random.
+        exact: classes are held to the difference as well.
     """
 
     agreement: float
     difference: float
+    exact: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Attempt:
     """One way to a quantized file that was tried.
 
     Attributes:
-        way: ``converter``, ``ai-edge-quantizer`` or ``training``.
+        way: ``converter``, ``sparse encoding``, ``ai-edge-quantizer`` or ``training``.
         check: how it answers; None where the way led to no file.
         failure: why it was not good enough, in one clause; empty where it was.
     """

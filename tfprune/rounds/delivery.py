@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfprune.backend import keras
 from tfprune.cost.latency import latencies
@@ -12,13 +13,13 @@ from tfprune.data.augment import augment
 from tfprune.data.splits import Data
 from tfprune.deploy.calibration import calibration_of
 from tfprune.deploy.choices import About, Choices, check_place
-from tfprune.deploy.deliver import deliver, over_budget
+from tfprune.deploy.deliver import deliver
 from tfprune.deploy.formats import Material, check_possible, opened
 from tfprune.deploy.qat import distilling
-from tfprune.deploy.verify import verify
-from tfprune.errors import ExportError, ModelError, StorageError, ToleranceError
-from tfprune.litert.convert import convert
-from tfprune.litert.session import Session
+from tfprune.deploy.verify import Verification
+from tfprune.errors import Interrupted, TfpruneError, ToleranceError
+from tfprune.litert.convert import Conversion, convert
+from tfprune.litert.flex import needs_flex, session_of
 from tfprune.recipe import ExportSection, Recipe
 from tfprune.results import Delivery, Evaluation, ExportReport, Stage
 from tfprune.rounds.stop import judge
@@ -49,56 +50,76 @@ def check_export(recipe: Recipe, dense: keras.Model, data: Data) -> None:
     """
     if recipe.export is None:
         return
-    choices = choices_of(recipe.export, data, recipe)
+    choices = choices_of(recipe.export, data, divide_by_of(recipe))
     found = choices.format_of(recipe.export.path)
-    if recipe.export.latency_ms is not None and found not in ("litert", "onnx"):
-        raise ExportError(
-            f"export.latency_ms is measured in LiteRT and onnxruntime, but {recipe.export.path} is {found}"
-        )
-    check_place(recipe.export.path, force=True)
+    check_place(recipe.export.path, found, force=True)
     check_possible(found, dense, choices)
 
 
-def deliver_best(recipe: Recipe, data: Data, models: Models, validation: Examination, test: Examination) -> Delivery:
-    """Export the best round's model, or say why there is no file.
+@dataclass(frozen=True)
+class Setting:
+    """What an export has to do with of its workflow.
 
-    Args:
+    Attributes:
         recipe: with an `export` section.
         data: its training part calibrates.
-        models: dense and pruned.
+        divide_by: what inputs are divided by.
         validation: decides; has been held against the dense model.
         test: is looked at once; likewise.
+        stop_asked: whether the user wants it to stop.
     """
-    section = recipe.export
-    assert section is not None
-    choices = choices_of(section, data, recipe)
-    material = Material(models.pruned)
-    if section.quantize == "int8":
-        material = calibrated(models.pruned, data, recipe, section.calibration, section.qat_epochs)
 
+    recipe: Recipe
+    data: Data
+    divide_by: float
+    validation: Examination
+    test: Examination
+    stop_asked: Callable[[], bool]
+
+
+def deliver_best(models: Models, setting: Setting) -> Delivery:
+    """Export the best round's model, or say why there is no file."""
+    recipe, section = setting.recipe, setting.recipe.export
+    assert section is not None
+    choices = choices_of(section, setting.data, setting.divide_by)
     stages: list[Stage] = []
 
     def gate(report: ExportReport, path: Path) -> list[str]:
-        file, dense = report.check.file, validation.dense
+        file, dense = report.check.file, setting.validation.dense
         assert file is not None and dense is not None
         if report.format == "litert":
-            stages.extend(_stages(report, path, models, test))
-        kept = judge(file, validation.evaluate(dense), recipe.stop)
-        return [*over_budget(report, section.size_mb, section.latency_ms), *kept.reasons]
+            stages.extend(_stages(report, path, models, setting.test))
+        return list(judge(file, setting.validation.evaluate(dense), recipe.stop).reasons)
 
-    question = partial(verify, models.pruned, exam=validation)
     try:
-        report = deliver(material, section.path, choices, question, gate)
+        material = Material(models.pruned)
+        if section.quantize == "int8":
+            epochs = section.qat_epochs if choices.format_of(section.path) == "litert" else 0
+            material = calibrated(
+                models.pruned, setting.data, recipe, section.calibration, epochs, stop_asked=setting.stop_asked
+            )
+        question = Verification(models.pruned, setting.validation)
+        report = deliver(material, section.path, choices, question, gate, setting.stop_asked)
+    except Interrupted:
+        raise
     except ToleranceError as error:
-        return Delivery(error.report, str(error), tuple(stages))
-    except (ModelError, StorageError) as error:  # what has been trained stays, and can be exported by itself
-        return Delivery(None, f"{section.path} was not written: {error}")
+        return Delivery(error.report, f"{error}{_older(section.path)}", tuple(stages))
+    except TfpruneError as error:  # what has been trained stays, and can be exported by itself
+        return Delivery(None, f"{section.path} was not written: {error}{_older(section.path)}")
     return Delivery(report, stages=tuple(stages))
 
 
-def choices_of(section: ExportSection, data: Data, recipe: Recipe) -> Choices:
+def _older(path: Path) -> str:
+    return "; what is there is of an earlier run" if path.exists() else ""
+
+
+def divide_by_of(recipe: Recipe) -> float:
+    """What a recipe divides inputs by."""
+    return recipe.data.divide_by if recipe.data is not None else 1.0
+
+
+def choices_of(section: ExportSection, data: Data, divide_by: float) -> Choices:
     """What a recipe asks of its export."""
-    divide_by = recipe.data.divide_by if recipe.data is not None else 1.0
     return Choices(
         to=section.to,
         quantize=section.quantize,
@@ -108,11 +129,20 @@ def choices_of(section: ExportSection, data: Data, recipe: Recipe) -> Choices:
         about=About(data.classes, 0.0, divide_by) if section.labels else None,
         agreement=section.agreement,
         difference=section.difference,
+        size_mb=section.size_mb,
+        latency_ms=section.latency_ms,
         force=True,
     )
 
 
-def calibrated(model: keras.Model, data: Data, recipe: Recipe, examples: int, qat_epochs: int) -> Material:
+def calibrated(
+    model: keras.Model,
+    data: Data,
+    recipe: Recipe,
+    examples: int,
+    qat_epochs: int,
+    stop_asked: Callable[[], bool] = lambda: False,
+) -> Material:
     """What an int8 file is made of: ranges and training from the first epoch of a recipe's training part.
 
     Args:
@@ -121,25 +151,41 @@ def calibrated(model: keras.Model, data: Data, recipe: Recipe, examples: int, qa
         recipe: says batches, seed and augmentation.
         examples: that ranges are taken from, not augmented.
         qat_epochs: of training where it is needed; 0 for none.
+        stop_asked: looked at before each batch of that training.
     """
     batches = data.train.epoch(recipe.train.batch_size, seed=recipe.seed, epoch=0)
     ranges = calibration_of(model, batches, examples)
     if not qat_epochs:
         return Material(model, ranges)
     augmented = augment(batches, recipe.train.augment, seed=recipe.seed, epoch=0)
-    return Material(model, ranges, distilling(model, augmented, qat_epochs))
+    return Material(model, ranges, distilling(model, _Stoppable(augmented, stop_asked), qat_epochs))
+
+
+@dataclass(frozen=True)
+class _Stoppable:
+    """Batches, until the user wants it to stop."""
+
+    batches: Iterable[Any]
+    stop_asked: Callable[[], bool]
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.batches:
+            if self.stop_asked():
+                raise Interrupted("stopped by the user before the export was done; nothing is written")
+            yield batch
 
 
 def _stages(report: ExportReport, path: Path, models: Models, test: Examination) -> list[Stage]:
     """Dense, pruned and exported, side by side; the file is at `path`."""
-    files = [convert(models.dense), convert(models.pruned), path.read_bytes()]
+    exported = path.read_bytes()
+    plain = Conversion(select_ops=needs_flex(exported))
+    files = [convert(models.dense, plain), convert(models.pruned, plain), exported]
     ask = opened("litert", path, models.pruned)
     sittings = [test.dense or test.sit(models.dense), test.sit(models.pruned), test.sit(models.pruned, ask=ask)]
     evaluations: list[Evaluation] = [test.evaluate(each) for each in sittings]
-    times = latencies([Session(content) for content in files], seconds=6.0)
-    exported = "pruned" if report.quantize == "none" else f"pruned, {report.quantize}"
-    names = ("dense", "pruned", exported)[: 2 if report.quantize == "none" else 3]
+    times = latencies([session_of(content) for content in files], seconds=6.0)
+    names = ("dense", "pruned", f"pruned, {'exported' if report.quantize == 'none' else report.quantize}")
     return [
         Stage(name, len(content), time, evaluation)
-        for name, content, time, evaluation in zip(names, files, times, evaluations, strict=False)
+        for name, content, time, evaluation in zip(names, files, times, evaluations, strict=True)
     ]

@@ -9,19 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfprune.backend import keras
+import numpy as np
+
+from tfprune.backend import keras, tf
 from tfprune.data.load import load_data
 from tfprune.deploy.calibration import calibration_of
 from tfprune.deploy.choices import About, Choices, check_place
-from tfprune.deploy.deliver import deliver, over_budget
-from tfprune.deploy.export import plain_model
-from tfprune.deploy.formats import Material, check_possible
+from tfprune.deploy.deliver import Question, deliver
+from tfprune.deploy.export import material_of, plain_model
+from tfprune.deploy.formats import Material
 from tfprune.deploy.qat import distilling
-from tfprune.deploy.verify import verify, verify_at_random
+from tfprune.deploy.verify import Verification, verify_at_random
 from tfprune.errors import ExportError, RecipeError, nearest
 from tfprune.masking.files import load as load_model
 from tfprune.recipe import Recipe, TrackSection, load
-from tfprune.results import ExportReport
+from tfprune.results import ExportReport, Format
 from tfprune.rounds.assess import arrays_at, examination_at, inputs_from
 from tfprune.rounds.delivery import calibrated
 from tfprune.storage import home
@@ -82,7 +84,8 @@ def source_at(name: str, uri: str | None = None) -> Source:
         raise RecipeError(f"{name!r}: no model file, no workflow in {room}, and no runs:/ or models:/ URI; {there}")
     if not (folder / "model.keras").is_file():
         raise RecipeError(f"workflow {folder.name!r} is not finished; tfprune resume {folder.name} goes on with it")
-    return Source(plain_model(load_model(folder / "model.keras")), str(folder / "recipe.yaml"))
+    recipe = folder / "recipe.yaml"  # which names no data where it was handed in from Python
+    return Source(plain_model(load_model(folder / "model.keras")), str(recipe) if load(recipe).data else "")
 
 
 def export_to(
@@ -92,7 +95,6 @@ def export_to(
     examples: Examples,
     *,
     labels: bool = False,
-    budget: tuple[float | None, float | None] = (None, None),
 ) -> ExportReport:
     """Export a model as the command line is told to.
 
@@ -102,43 +104,44 @@ def export_to(
         choices: how.
         examples: what it is calibrated with and checked on.
         labels: write classes and normalization of the data's recipe into the file.
-        budget: megabytes and milliseconds, or None.
 
     Raises:
         TfpruneError: see `tfprune.export`.
     """
-    found = choices.format_of(path)
-    check_place(path, choices.force)
-    if budget[1] is not None and found not in ("litert", "onnx"):
-        raise ExportError(f"--latency-ms is measured in LiteRT and onnxruntime, but the format is {found}")
-    model = source.model
-    check_possible(found, model, choices)
+    found, model = choices.format_of(path), source.model
+    check_place(path, found, choices.force)
     data = examples.data or source.recipe or None
     if labels:
+        if found != "litert":
+            raise ExportError(f"--labels goes with litert, but the format is {found}; leave it out")
         choices = replace(choices, about=_about(data))
-    if data is None:
-        question: Any = partial(verify_at_random, model)
-    else:
+    material, note = _material(model, found, choices, examples, data)
+    question: Question = partial(verify_at_random, model)
+    if data is not None:
         exam = examination_at(data, examples.slices, split=examples.split, inputs=model.input_names)
-        question = partial(verify, model, exam=exam)
-    material = _material(model, choices, examples, examples.calibration or data)
-    return deliver(material, path, choices, question, lambda report, _: over_budget(report, *budget))
+        question = Verification(model, exam)
+    report = deliver(material, path, choices, question)
+    return replace(report, notes=(*report.notes, note)) if note else report
 
 
-def _material(model: keras.Model, choices: Choices, examples: Examples, data: str | None) -> Material:
-    if choices.quantize != "int8":
-        return Material(model)
-    if data is None:
-        raise ExportError(
-            "int8 needs a calibration set, some hundreds of training examples; give --data or --calibration, "
-            "a recipe or a .npz file"
-        )
-    if not data.endswith(".npz"):
-        recipe = _recipe_at(data)
-        return calibrated(model, load_data(recipe.data, recipe.seed), recipe, examples.count, examples.qat_epochs)
-    inputs = inputs_from(arrays_at(Path(data)), Path(data), model.input_names)
-    ranges = calibration_of(model, inputs, examples.count)
-    return Material(model, ranges, distilling(model, inputs, examples.qat_epochs) if examples.qat_epochs else None)
+def _material(
+    model: keras.Model, found: Format, choices: Choices, examples: Examples, data: str | None
+) -> tuple[Material, str]:
+    """What the file is made of, and what should be known of that."""
+    named, epochs = examples.calibration or data, examples.qat_epochs
+    if choices.quantize != "int8" or named is None:
+        return material_of(model, found, choices, examples.calibration, [] if epochs else None, epochs), ""
+    if not named.endswith(".npz"):
+        recipe = _recipe_at(named)
+        return calibrated(model, load_data(recipe.data, recipe.seed), recipe, examples.count, epochs), ""
+    if epochs and examples.calibration is None:
+        raise ExportError("--qat-epochs would train on what the file is checked on; give --calibration other examples")
+    inputs = inputs_from(arrays_at(Path(named)), Path(named), model.input_names)
+    order = np.random.default_rng(0).permutation(len(tf.nest.flatten(inputs)[0]))
+    shuffled = tf.nest.map_structure(lambda each: each[order], inputs)
+    ranges = calibration_of(model, shuffled, examples.count)
+    note = "" if examples.calibration else "Ranges are from examples that the file was then checked on: --calibration."
+    return Material(model, ranges, distilling(model, shuffled, epochs) if epochs else None), note
 
 
 def _about(data: str | None) -> About:

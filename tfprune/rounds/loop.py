@@ -22,7 +22,7 @@ from tfprune.report.summary import asked_sentence, outcome_sentence
 from tfprune.report.watch import Watch
 from tfprune.results import History, Round, RunResult, TeacherCost, Verdict, best_round
 from tfprune.rounds.checkpoint import Begun, Ledger, Workflow
-from tfprune.rounds.delivery import Models, deliver_best
+from tfprune.rounds.delivery import Models, Setting, deliver_best
 from tfprune.rounds.finetune import Stretch, compile_for_training, finetune_rate, learning_rate, sample_of, train
 from tfprune.rounds.masked import MaskedRounds
 from tfprune.rounds.method import Method, Phase
@@ -50,6 +50,7 @@ class Loop:
         tracker: what is recorded of it.
         watch: hears of progress.
         stop_asked: whether the user wants it to stop.
+        divide_by: what inputs are divided by; the recipe may say nothing of data that were handed in.
     """
 
     recipe: Recipe
@@ -61,6 +62,7 @@ class Loop:
     tracker: Tracker
     watch: Watch
     stop_asked: Callable[[], bool]
+    divide_by: float = 1.0
     teacher: Teacher | None = field(default=None, init=False)
 
     def run(self, dense: keras.Model, trained: bool) -> RunResult:
@@ -267,7 +269,8 @@ class Loop:
     def _delivered(self, result: RunResult, models: Models) -> RunResult:
         """With what came of the export: the target is that of the file, so without one it is not met."""
         self.watch.note("exporting, and checking the file")
-        delivery = deliver_best(self.recipe, self.data, models, self.validation, self.test)
+        setting = Setting(self.recipe, self.data, self.divide_by, self.validation, self.test, self.stop_asked)
+        delivery = deliver_best(models, setting)
         outcome = f"{result.outcome} {delivery_sentence(delivery)}"
         met = result.target_met and not delivery.failure
         return replace(result, delivery=delivery, outcome=outcome, target_met=met)

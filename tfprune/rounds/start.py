@@ -26,7 +26,7 @@ from tfprune.recipe import Recipe, StructuredSection, load, parse
 from tfprune.report.watch import Watch
 from tfprune.results import RunResult
 from tfprune.rounds.checkpoint import open_workflow
-from tfprune.rounds.delivery import check_export
+from tfprune.rounds.delivery import check_export, divide_by_of
 from tfprune.rounds.examine import check_slices, examination
 from tfprune.rounds.finetune import now
 from tfprune.rounds.goal import check_goal, selection_of
@@ -94,7 +94,7 @@ def execute(
         watch.note(f"slice {name!r} is recorded as {recorded!r}, for MLflow does not take its name")
     # What was handed in is not what the recipe names, and is not recorded as that.
     given = {"model": model, "data": data}
-    recipe = recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
+    asked, recipe = recipe, recipe.model_copy(update={name: None for name, value in given.items() if value is not None})
     tracker = Tracker(recipe.track)
     fingerprint = fingerprint_of(dense, parts)
     opened = open_workflow(recipe, fingerprint, now(), resume=resume, only=only)
@@ -104,7 +104,8 @@ def execute(
         about = {"data.digest": parts.digest, "data.train_examples": parts.train.size}
         try:
             tracker.begin(workflow.ledger.name, workflow.ledger.id, recipe, about)
-            loop = Loop(recipe, selections, parts, validation, test, workflow, tracker, watch, stop_asked)
+            divide_by = divide_by_of(asked)
+            loop = Loop(recipe, selections, parts, validation, test, workflow, tracker, watch, stop_asked, divide_by)
             return loop.run(dense, trained)
         except tf.errors.OpError as error:
             tracker.leave_open("FAILED")

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tfprune.errors import StorageError
@@ -27,13 +27,15 @@ def replacing(path: Path) -> Iterator[Path]:
     be missing for a moment.
 
     Args:
-        path: its parents are made where missing; the temporary keeps its ending, as writers choose by it.
+        path: its parents are made where missing, and go again if nothing comes of it. The temporary keeps its ending,
+            as writers choose by it.
 
     Raises:
         StorageError: the disk refuses.
     """
-    room = None
+    room, missing = None, []
     try:
+        missing = [each for each in path.absolute().parents if not each.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=path.parent))
         yield room / path.name
@@ -47,6 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if room is not None:
             shutil.rmtree(room, ignore_errors=True)
+        for each in missing:
+            with suppress(OSError):  # what holds the new file stays
+                each.rmdir()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -81,6 +81,8 @@ def prepare(recipe: Recipe, model: keras.Model | None, data: Any, watch: Watch) 
     check_recipe(recipe)
     make_deterministic(recipe.seed)
     watch.note("loading data and model")
+    if recipe.export is not None:
+        watch.note("a search exports nothing; tfprune run of the recipe that it finds does")
     parts = data_of(recipe, data)
     dense = model_of(recipe, model, parts)
     trained = recipe.model.is_trained if model is None and recipe.model else True
