@@ -158,7 +158,7 @@ def test_all_of_several_outputs_are_held_to_something(to: Any, tmp_path: Path) -
     for found, known in zip(opened(to, report.path, model)(x), model.predict(x, verbose=0), strict=True):
         np.testing.assert_allclose(found, known, atol=1e-4)
     if to == "litert":
-        with pytest.raises(ToleranceError, match="of outputs that are no classes"):
+        with pytest.raises(ToleranceError, match=r"the largest difference is .* allowed"):
             rough: dict[str, Any] = {**given, "quantize": "int8", "calibration": x, "agreement": 0.1}
             tfprune.export(model, tmp_path / "rough.tflite", difference=1e-6, **rough)
 
@@ -215,8 +215,6 @@ def test_training_is_tried_where_the_other_ways_are_out_of_tolerance(models: Any
     given: dict[str, Any] = {"quantize": "int8", "data": (x, y), "calibration": x, "training": (x, y), "epochs": 1}
     easy = tfprune.export(model, tmp_path / "easy.tflite", agreement=0.5, **given)
     assert [each.way for each in easy.attempts] == ["converter", "ai-edge-quantizer"]
-    hard = tfprune.export(model, tmp_path / "hard.tflite", agreement=0.0, difference=0.0, **given)
-    assert len(hard.attempts) == 2, "classes are held to the agreement"
     with pytest.raises(ToleranceError) as caught:
         number = keras.Model(model.input, layers.Dense(1, name="number")(model.get_layer("average").output))
         targets = number.predict(x, verbose=0)
@@ -303,7 +301,7 @@ BAD: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ("table", {"to": "tflite"}, ExportError, "to: got 'tflite', expected one of litert, onnx"),
     ("table", {"quantize": "int4"}, ExportError, "quantize: got 'int4', expected one of none, float16, dynamic, int8"),
     ("table", {"path": "model.pt"}, ExportError, "cannot tell a format by '.pt'"),
-    ("table", {"path": "model.onnx", "to": "litert"}, ExportError, "a file of litert ends in .tflite"),
+    ("table", {"path": "model.onnx", "to": "litert"}, ExportError, "'.onnx', but a file of litert ends in .tflite"),
     ("table", {"path": "model.keras", "quantize": "int8"}, ExportError, "quantize int8 goes with litert and onnx"),
     ("table", {"path": "model.onnx", "sparse": True}, ExportError, "--sparse goes with litert"),
     ("table", {"integer_io": True}, ExportError, "--integer-io goes with quantize int8"),

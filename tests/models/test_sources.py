@@ -156,14 +156,15 @@ def test_function_module_that_does_not_import(module) -> None:
     refused("importing own_models raised ZeroDivisionError", function="own_models:build")
 
 
-def test_keras_3_model_is_refused(module) -> None:
-    pytest.importorskip("keras", minversion="3")
+def test_keras_3_model_is_bridged(module) -> None:
     module(
         "import keras\n"
         "def build(input_shape, classes):\n"
         "    return keras.Sequential([keras.layers.Input(input_shape), keras.layers.Dense(classes)])\n"
     )
-    refused("own_models:build: a Keras 3 object; TF-MOT works on tf_keras only", function="own_models:build")
+    section = ModelSection(function="own_models:build")
+    model = load_model(section, input_shape=(4,), input_dtype="float32", classes=3)
+    assert isinstance(model, keras.Model) and model.output_shape == (None, 3)
 
 
 # ------------------------------------------------------------------------------------------- fit to data

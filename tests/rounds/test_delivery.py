@@ -102,7 +102,7 @@ def test_a_promise_that_the_file_does_not_keep(home: Path, tmp_path: Path, chang
     assert words in delivery.failure and "was not written" in delivery.failure
     assert f"Not exported: {delivery.failure}" in result.outcome
     assert delivery.report is not None and delivery.report.bytes > 0
-    assert [each.name for each in delivery.stages] == ["dense", "pruned", "pruned, exported"]
+    assert [each.name for each in delivery.stages] == ["dense", "pruned", "pruned, exported (not written)"]
     assert (result.directory / "model.keras").exists(), "the model itself is kept"
 
 

@@ -70,9 +70,7 @@ def export(
 
     Example: tfprune export small.keras -o small.onnx --data mine.npz
     """
-    from tfprune.deploy.choices import Choices
-    from tfprune.report.export import export_table
-    from tfprune.rounds.exporting import Examples, export_to, source_at
+    from tfprune.deploy.choices import Choices, check_place
 
     asked: Any = {"to": to, "quantize": quantize}
     choices = Choices(
@@ -86,7 +84,10 @@ def export(
         latency_ms=latency_ms,
         force=force,
     )
-    choices.format_of(path)
+    check_place(path, choices.format_of(path), force)  # before TensorFlow is loaded, which takes seconds
+    from tfprune.report.export import export_table
+    from tfprune.rounds.exporting import Examples, export_to, source_at
+
     examples = Examples(data, split, slices or (), calibration, calibration_examples, qat_epochs)
     with nullcontext() if as_json else err.status("exporting, and checking the file"):
         report = export_to(source_at(model, uri), path, choices, examples, labels=labels)

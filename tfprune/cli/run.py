@@ -62,7 +62,7 @@ def _execute(recipe: recipes.Recipe, *, fresh: bool, as_json: bool, only: str | 
         out.print(slices_table("test split", tested, min_support=result.test.min_support))
         if result.delivery is not None and result.delivery.stages:
             out.print(stages_table(result.delivery.stages))
-        out.print(result.outcome, markup=False)
+        out.print(result.outcome, markup=False, soft_wrap=True)
         out.print(f"model: {result.directory / 'model.keras'}", soft_wrap=True)
         out.print("compare in a browser: tfprune ui")
     if not result.target_met:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from tfprune.deploy.verify import TOLERANCES
 from tfprune.errors import ExportError, StorageError, nearest
 from tfprune.results import Format, Quantize, Tolerance
 
@@ -19,6 +18,14 @@ ENDINGS: dict[Format, tuple[str, ...]] = {
     "keras3": (".keras",),
 }
 """How files of a format end; the first is what is told."""
+
+TOLERANCES: dict[Quantize, Tolerance] = {
+    "none": Tolerance(agreement=0.999, difference=1e-3, exact=True),
+    "float16": Tolerance(agreement=0.99, difference=0.02, exact=True),
+    "dynamic": Tolerance(agreement=0.98, difference=0.1),
+    "int8": Tolerance(agreement=0.98, difference=0.1),
+}
+"""What is allowed unless it is said otherwise, by what became of the numbers."""
 
 QUANTIZES: tuple[Format, ...] = ("litert", "onnx")
 """Formats that hold fewer bits, and are timed."""
@@ -80,6 +87,7 @@ class Choices:
             usual,
             agreement=usual.agreement if self.agreement is None else self.agreement,
             difference=usual.difference if self.difference is None else self.difference,
+            exact=usual.exact or self.difference is not None,
         )
 
     def format_of(self, path: Path) -> Format:
@@ -94,8 +102,11 @@ class Choices:
         ending = path.suffix.lower()
         found = self.to or next((name for name, ends in ENDINGS.items() if ending in ends), None)
         fits = ending not in _FILES if found == "savedmodel" else found is not None and ending in ENDINGS[found]
-        if found is None or not fits:
-            raise ExportError(f"{path}: cannot tell a format by {path.suffix!r}; {_expected(found)}")
+        if found is None:
+            raise ExportError(f"{path}: cannot tell a format by {path.suffix!r}; {_expected()}")
+        if not fits:
+            wanted = ENDINGS[found][0] or "nothing, as it is a folder"
+            raise ExportError(f"{path}: got the ending {path.suffix!r}, but a file of {found} ends in {wanted}")
         if self.quantize != "none" and found not in QUANTIZES:
             raise ExportError(
                 f"quantize {self.quantize} goes with {' and '.join(QUANTIZES)}, but the format is {found}"
@@ -136,8 +147,6 @@ def _check_word(name: str, given: str, known: Sequence[str]) -> None:
         raise ExportError(f"{name}: got {given!r}, expected one of {', '.join(known)}{nearest(str(given), known)}")
 
 
-def _expected(found: Format | None) -> str:
-    if found is not None:
-        return f"a file of {found} ends in {ENDINGS[found][0] or 'nothing, as it is a folder'}"
+def _expected() -> str:
     endings = ", ".join(f"{ends[0]} for {name}" for name, ends in ENDINGS.items() if ends[0] and name != "keras3")
-    return f"expected {endings}, nothing for a SavedModel folder; or name it with --to"
+    return f"expected {endings}, nothing for a SavedModel folder"

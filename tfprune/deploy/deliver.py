@@ -184,7 +184,16 @@ def _refusal(path: Path, reasons: Sequence[str], tried: Sequence[_Tried]) -> str
         if each.attempt.check is not None and each.attempt.check.agreement is not None
     ]
     ways = f" ({', '.join(others)})" if len(others) > 1 else ""
-    return f"{path} was not written: {'; '.join(reasons)}{ways}"
+    return f"{path} was not written: {'; '.join(reasons)}{ways}{_advice(tried)}"
+
+
+def _advice(tried: Sequence[_Tried]) -> str:
+    """What may help where every int8 file answers too differently."""
+    names = [each.attempt.way for each in tried]
+    if "ai-edge-quantizer" not in names or any(not each.attempt.failure for each in tried):
+        return ""
+    more = "" if "training" in names else ", or train with fake quantization (qat_epochs, training=)"
+    return f"; give more calibration examples, or allow less agreement{more}"
 
 
 def _over_budget(report: ExportReport, choices: Choices) -> list[str]:

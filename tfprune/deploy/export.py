@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tfprune.deploy.formats import Material
 from tfprune.deploy.qat import distilling
 from tfprune.deploy.verify import Verification, verify_at_random
 from tfprune.errors import ExportError, ModelError
-from tfprune.keras3 import arrived
+from tfprune.keras3 import arrived, is_keras3
 from tfprune.masking.masked import masked_layers
 from tfprune.masking.wrap import strip
 from tfprune.results import ExportReport, Format, Quantize
@@ -59,7 +60,8 @@ def export(
     Args:
         model: tf_keras or Keras 3, built; masks are taken off. Never changed.
         path: ends in ``.tflite``, ``.onnx``, ``.keras`` or ``.h5``; without an ending it is the folder of a SavedModel.
-        to: ``litert``, ``onnx``, ``savedmodel``, ``keras`` or ``keras3``, where the ending does not tell.
+        to: ``litert``, ``onnx``, ``savedmodel``, ``keras`` or ``keras3``, where the ending does not tell; a Keras 3 model
+            as ``.keras`` is ``keras3``.
         quantize: ``none``; ``float16`` weights; ``dynamic``, int8 weights; ``int8``, activations too, which needs
             `calibration`. Weights are quantized by channel.
         data: ``(x, y)`` or a batched tf.data.Dataset, as `tfprune.evaluate` takes it: what the file is checked on.
@@ -82,8 +84,8 @@ def export(
         normalization: (mean, std) that inputs are normalized with before the model, likewise.
         agreement: least share of `data` with the same class first; by default 0.98 for int8 and dynamic, 0.99 for
             float16, 0.999 otherwise.
-        difference: greatest difference as a share of the range of answers, for what is no classifier and for random
-            inputs; by default 0.1, 0.02 and 0.001.
+        difference: greatest difference as a share of the range of answers. By default 0.1, 0.02 and 0.001, and for int8
+            and dynamic only of what are no classes; what is given here holds for all.
         size_mb: budget of the file, in MB of 1,000,000 bytes.
         latency_ms: budget of one example in LiteRT or onnxruntime on this machine, one thread, median.
         force: replace what is at the path.
@@ -123,6 +125,8 @@ def export(
         force=force,
     )
     path = Path(path)
+    if to is None and is_keras3(model) and path.suffix == ".keras":
+        choices = replace(choices, to="keras3")  # as `save` does
     found = choices.format_of(path)
     check_place(path, found, force)
     plain = plain_model(model)

@@ -17,14 +17,6 @@ from tfprune.slices.exam import Examination
 Ask = Callable[[Any], Any]
 """Inputs to outputs, both in the structure that the Keras model has."""
 
-TOLERANCES = {
-    "none": Tolerance(agreement=0.999, difference=1e-3, exact=True),
-    "float16": Tolerance(agreement=0.99, difference=0.02, exact=True),
-    "dynamic": Tolerance(agreement=0.98, difference=0.1),
-    "int8": Tolerance(agreement=0.98, difference=0.1),
-}
-"""What is allowed unless it is said otherwise, by what became of the numbers."""
-
 RANDOM_EXAMPLES = 32
 
 

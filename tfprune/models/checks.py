@@ -6,6 +6,7 @@ from typing import Any
 
 from tfprune.backend import keras, tf
 from tfprune.errors import ModelError
+from tfprune.keras3.bridged import arrived
 
 Shape = tuple[int | None, ...]
 
@@ -21,14 +22,16 @@ def check_fits(model: Any, label: str, input_shape: Shape, input_dtype: Any, cla
         classes: number of classes.
 
     Raises:
-        ModelError: no tf_keras model with a graph, one input and one output, or another shape or type.
+        ModelError: no Keras model with a graph, one input and one output, or another shape or type.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Dense(3, activation="softmax")])
         >>> check_fits(model, "tiny", (4,), "float32", 3).input_shape
         (None, 4)
     """
-    _check_kind(model, label)
+    model = arrived(model)
+    if not isinstance(model, keras.Model):
+        raise ModelError(f"{label}: expected a tf_keras model, but got {type(model).__name__}")
     if isinstance(model, keras.Sequential) and not model._is_graph_network:
         _build(model, label, input_shape)
     if not getattr(model, "_is_graph_network", False):
@@ -41,17 +44,6 @@ def check_fits(model: Any, label: str, input_shape: Shape, input_dtype: Any, cla
     _check_input(model, label, input_shape, tf.as_dtype(input_dtype))
     _check_output(model, label, classes)
     return model
-
-
-def _check_kind(model: Any, label: str) -> None:
-    if isinstance(model, keras.Model):
-        return
-    if any(base.__module__.split(".")[0] == "keras" for base in type(model).__mro__):
-        raise ModelError(
-            f"{label}: a Keras 3 object; TF-MOT works on tf_keras only: build it with tf_keras, or with tf.keras "
-            "under TF_USE_LEGACY_KERAS=1"
-        )
-    raise ModelError(f"{label}: expected a tf_keras model, but got {type(model).__name__}")
 
 
 def _build(model: keras.Model, label: str, input_shape: Shape) -> None:

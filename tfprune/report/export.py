@@ -38,11 +38,14 @@ def export_rows(report: ExportReport) -> list[tuple[str, str]]:
     if check.file is not None and check.model is not None:
         whole, measure = check.file.whole, check.file.measure
         was = score_words(check.model.score, measure)
-        rows.append((measure, f"{score_words(whole.score, measure)}, {was} of the Keras model"))
-        if check.file.worst is not None and check.file.worst.drop is not None:
-            worst = check.file.worst
+        rows.append((measure, f"{score_words(whole.score, measure)} (the Keras model: {was})"))
+        worst = check.file.worst
+        if worst is not None and (worst.drop or 0.0) > 0:
             change = change_words(worst.drop or 0.0, measure)
             rows.append(("worst slice", f"{worst.name} {change}, {score_words(worst.score, measure)}"))
+        elif check.file.worst_scored is not None:
+            worst = check.file.worst_scored
+            rows.append(("worst slice", f"no slice lost; lowest {worst.name}, {score_words(worst.score, measure)}"))
     if report.zeros_kept is not None:
         rows.append(("zeros kept", f"{report.zeros_kept:.2%}"))
     if report.latency is not None:

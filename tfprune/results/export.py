@@ -45,7 +45,7 @@ class Tolerance:
     Attributes:
         agreement: least share of examples with the same class first, in [0, 1].
         difference: greatest `relative_difference` of outputs that are no classes, or all where inputs are random.
-        exact: classes are held to the difference as well.
+        exact: classes are held to the difference as well, as where it was asked for by itself.
     """
 
     agreement: float

@@ -99,10 +99,9 @@ def examination_at(
         min_support: slices with fewer examples gate nothing.
         inputs: names of a model's inputs; a file without ``x`` may have arrays of all these names instead.
     """
-    specs = slices_from_words(slices)
     if data.endswith(".npz"):
-        return _of_file(Path(data), specs, min_support, inputs)
-    return _of_recipe(data, specs, split, min_support)
+        return _of_file(Path(data), slices, min_support, inputs)
+    return _of_recipe(data, slices_from_words(slices), split, min_support)
 
 
 def gates_of(
@@ -161,12 +160,13 @@ def _of_recipe(name: str, specs: tuple[SliceSpec, ...], split: str, min_support:
     return examination(getattr(parts, split), asked, parts)
 
 
-def _of_file(path: Path, specs: tuple[SliceSpec, ...], min_support: int, inputs: Sequence[str]) -> Examination:
+def _of_file(path: Path, slices: Sequence[str], min_support: int, inputs: Sequence[str]) -> Examination:
     arrays = arrays_at(path)
-    x = inputs_from(arrays, path, inputs)
     if "y" not in arrays:
         raise DataError(f"{path}: no array 'y'; it has {', '.join(arrays)}{nearest('y', arrays)}")
-    y = arrays.pop("y")
+    x, y = inputs_from(arrays, path, inputs), arrays.pop("y")
+    is_regression = y.dtype.kind == "f" and bool((y != np.round(y)).any())
+    specs = () if is_regression and not slices else slices_from_words(slices)  # numbers have no classes
     metadata = {name: values for name, values in arrays.items() if values.ndim == 1}
     for name in columns_in(specs):  # what is not asked for may be anything
         if name in metadata and len(metadata[name]) != len(y):
@@ -191,9 +191,11 @@ def inputs_from(arrays: dict[str, np.ndarray], path: Path, inputs: Sequence[str]
     Raises:
         DataError: neither is there.
     """
-    if "x" in arrays:
-        return arrays.pop("x")
-    if len(inputs) > 1 and set(inputs) <= set(arrays):
+    if len(inputs) > 1:
+        if missing := [name for name in inputs if name not in arrays]:
+            wanted = f"one array for each input: {', '.join(inputs)}"
+            raise DataError(f"{path}: no array {missing[0]!r}; expected {wanted}; it has {', '.join(arrays)}")
         return {name: arrays.pop(name) for name in inputs}
-    or_named = f", nor one of each input: {', '.join(inputs)}" if len(inputs) > 1 else ""
-    raise DataError(f"{path}: no array 'x'{or_named}; it has {', '.join(arrays)}{nearest('x', arrays)}")
+    if "x" not in arrays:
+        raise DataError(f"{path}: no array 'x'; it has {', '.join(arrays)}{nearest('x', arrays)}")
+    return arrays.pop("x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,8 @@ def deliver_best(models: Models, setting: Setting) -> Delivery:
     except Interrupted:
         raise
     except ToleranceError as error:
+        for place, each in enumerate(stages[2:], 2):
+            stages[place] = replace(each, name=f"{each.name} (not written)")
         return Delivery(error.report, f"{error}{_older(section.path)}", tuple(stages))
     except TfpruneError as error:  # what has been trained stays, and can be exported by itself
         return Delivery(None, f"{section.path} was not written: {error}{_older(section.path)}")
