@@ -49,9 +49,12 @@ def test_there_are_models():
 @pytest.fixture
 def exact(name: str):
     """Numbers that rounding does not blur; a layer of tf_keras's ConvNeXt knows float32 alone."""
-    keras3.config.set_floatx("float32" if "ConvNeXt" in name else "float64")
+    number = "float32" if "ConvNeXt" in name else "float64"
+    keras3.config.set_floatx(number)
+    keras3.config.set_dtype_policy(number)  # once a layer was made, it no longer follows floatx
     yield
     keras3.config.set_floatx("float32")
+    keras3.config.set_dtype_policy("float32")
 
 
 @pytest.mark.usefixtures("exact")

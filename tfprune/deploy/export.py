@@ -60,8 +60,8 @@ def export(
     Args:
         model: tf_keras or Keras 3, built; masks are taken off. Never changed.
         path: ends in ``.tflite``, ``.onnx``, ``.keras`` or ``.h5``; without an ending it is the folder of a SavedModel.
-        to: ``litert``, ``onnx``, ``savedmodel``, ``keras`` or ``keras3``, where the ending does not tell; a Keras 3 model
-            as ``.keras`` is ``keras3``.
+        to: ``litert``, ``onnx``, ``savedmodel``, ``keras`` or ``keras3``, where the ending does not tell; a Keras 3
+            model as ``.keras`` is ``keras3``.
         quantize: ``none``; ``float16`` weights; ``dynamic``, int8 weights; ``int8``, activations too, which needs
             `calibration`. Weights are quantized by channel.
         data: ``(x, y)`` or a batched tf.data.Dataset, as `tfprune.evaluate` takes it: what the file is checked on.
