@@ -300,7 +300,7 @@ def refuse_search(home, monkeypatch, capfd, tmp_path):
 
     def call(*arguments: str, late: bool = False, **changes) -> str:
         path = tiny_workflow.write(tmp_path / "recipe.yaml", **{"name": "unsearchable", **QUICK, **changes})
-        before = traces(home)
+        before, trials = traces(home), set(home.rglob("trials/*"))
         monkeypatch.setattr("sys.argv", ["tfprune", "search", str(path), *arguments])
         capfd.readouterr()
         with pytest.raises(SystemExit) as end:
@@ -314,7 +314,7 @@ def refuse_search(home, monkeypatch, capfd, tmp_path):
         assert len(lines[0]) < 600
         if not late:
             assert traces(home) == before
-        assert not list(home.rglob(".tmp-*")) and not list(home.rglob("trials/*"))
+        assert not list(home.rglob(".tmp-*")) and set(home.rglob("trials/*")) == trials
         return lines[0]
 
     return call

@@ -585,10 +585,3 @@ def test_an_unfinished_schedule_is_told_when_stripped() -> None:
     pruned.fit(np.ones((8, 8)), np.ones((8, 4)), batch_size=4, verbose=0)
     with pytest.warns(UserWarning, match="step 2 of a schedule that ends at step 100"):
         strip(pruned)
-
-
-def test_a_keras_3_model_is_refused_by_name() -> None:
-    keras3 = pytest.importorskip("keras", minversion="3")
-    model = keras3.Sequential([keras3.layers.Input((3,)), keras3.layers.Dense(2)])
-    with pytest.raises(ModelError, match="TF-MOT takes no Keras 3 model"):
-        tfprune.wrap(model, HALF)

@@ -72,7 +72,7 @@ ONCE = {"t001_trained": 1, "t003_recorded": 1}
         pytest.param("processes", 2, {}, id="processes-2", marks=pytest.mark.full),
         pytest.param("processes", 2, ONCE, id="processes-2-that-die"),
         pytest.param("ray", 2, {}, id="ray-2", marks=[needs_ray, pytest.mark.full]),
-        pytest.param("ray", 2, {"t003_recorded": 1}, id="ray-2-that-die", marks=needs_ray),
+        pytest.param("ray", 2, {"t003_recorded": 1}, id="ray-2-that-die", marks=[needs_ray, pytest.mark.full]),
     ],
 )
 def test_every_engine_finds_the_same(engine, workers, deaths, home, undisturbed, request, tmp_path):

@@ -300,8 +300,8 @@ def check_prunable(
     """
     if not isinstance(model, keras.Model):
         raise ModelError(
-            f"expected a tf_keras model, but got {type(model).__module__}.{type(model).__name__}; "
-            "TF-MOT takes no Keras 3 model, so import tfprune before TensorFlow, or build it with tfprune.backend.keras"
+            f"expected a Keras model, but got {type(model).__module__}.{type(model).__name__}; read a file with "
+            "tfprune.load(path)"
         )
     if masked_layers(model):
         raise ModelError(f"model {model.name!r} is wrapped already; tfprune.strip it first, or wrap the original")
