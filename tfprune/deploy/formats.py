@@ -53,7 +53,7 @@ class Way:
     """
 
     name: str
-    write: Callable[[Path], None]
+    write: Callable[[Path], object]
     is_last: bool = False
 
 
@@ -65,10 +65,10 @@ def ways_to(found: Format, material: Material, choices: Choices) -> Iterator[Way
     elif found == "onnx":
         yield Way("converter", lambda path: write_onnx(model, path, choices.quantize, calibration))
     elif found == "savedmodel":
-        yield Way("converter", lambda path: _done(write_saved_model(model, path)))
+        yield Way("converter", lambda path: write_saved_model(model, path))
     else:
         name = "keras3" if found == "keras3" else None
-        yield Way("converter", lambda path: _done(save(model, path, format=name)))
+        yield Way("converter", lambda path: save(model, path, format=name))
 
 
 def opened(found: Format, path: Path, model: keras.Model) -> Ask:
@@ -142,7 +142,3 @@ def _complete(content: bytes, model: keras.Model, choices: Choices) -> bytes:
     if about is None:
         return content
     return with_metadata(content, name=model.name, labels=about.labels, mean=about.mean, std=about.std)
-
-
-def _done(value: object) -> None:
-    """For writers that return what nobody needs here."""
